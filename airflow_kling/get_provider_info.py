@@ -1,0 +1,105 @@
+"""What Airflow reads of this provider at start-up; imports nothing, for Airflow's configuration is not read yet."""
+
+from __future__ import annotations
+
+#: The connection form's own fields. Airflow from 3.2 on reads them here, earlier ones through the hook.
+CONNECTION_FIELDS = {
+    "gateway": {
+        "label": "Gateway",
+        "description": "cometapi, kling or kling-cn; empty: kling where a login is given, else cometapi",
+        "schema": {"type": ["string", "null"], "enum": ["cometapi", "kling", "kling-cn", None]},
+    },
+    "prefix": {
+        "label": "Path prefix",
+        "description": "Path before the routes; empty: the gateway's own, e.g. /kling/v1",
+        "schema": {"type": ["string", "null"]},
+    },
+    "down_ratio_field": {
+        "label": "Field of the lower ratio",
+        "description": "Empty: down_expansion_ratio; some gateways may want bottom_expansion_ratio",
+        "schema": {"type": ["string", "null"]},
+    },
+    "lookup_by_external_id": {
+        "label": "Look-up by external id works",
+        "description": "auto (the gateway's known behaviour), yes or no",
+        "schema": {"type": ["string", "null"], "enum": ["auto", "yes", "no", None]},
+    },
+    "list_tasks": {
+        "label": "List of tasks works",
+        "description": "auto (the gateway's known behaviour), yes or no",
+        "schema": {"type": ["string", "null"], "enum": ["auto", "yes", "no", None]},
+    },
+    "allow_private_hosts": {
+        "label": "Download from private hosts",
+        "description": "Whether results may be downloaded from private or loopback addresses",
+        "schema": {"type": "boolean", "default": False},
+    },
+}
+
+UI_FIELD_BEHAVIOUR = {
+    # Not the port: hidden, it breaks the form's test button.
+    "hidden-fields": [],
+    "relabeling": {
+        "login": "AccessKey (Kling only)",
+        "password": "API key, or SecretKey beside an AccessKey",
+        "host": "Base URL (empty: the gateway's own)",
+    },
+    "placeholders": {
+        "host": "https://api.cometapi.com",
+        "login": "empty with an API key",
+        "extra": '{"verify": "/path/of/ca.pem", "proxies": {"https": "http://proxy:3128"}}',
+    },
+}
+
+
+def get_provider_info() -> dict[str, object]:
+    """Return the provider's metadata, in the form of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-kling",
+        "name": "Kling",
+        "description": "Expand pictures into stored, video-ready assets with Kling, by CometAPI or Kling's own API",
+        "integrations": [
+            {
+                "integration-name": "Kling",
+                "external-doc-url": "https://kling.ai/document-api",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": "Kling", "python-modules": ["airflow_kling.hooks.kling"]}],
+        "operators": [{"integration-name": "Kling", "python-modules": ["airflow_kling.operators.kling"]}],
+        "sensors": [{"integration-name": "Kling", "python-modules": ["airflow_kling.sensors.kling"]}],
+        "triggers": [{"integration-name": "Kling", "python-modules": ["airflow_kling.triggers.kling"]}],
+        "config": {
+            "kling": {
+                "description": "Settings of the Kling provider.",
+                "options": {
+                    "deployment": {
+                        "description": "What tells this deployment from others that share an account of Kling: part of "
+                        "the external id of every task. The same for all workers. Without it the base URL counts.",
+                        "version_added": None,
+                        "type": "string",
+                        "example": "production",
+                        "default": "",
+                    },
+                    "record_path": {
+                        "description": "Folder or prefix for the records of what was submitted, which keep a retry "
+                        "from paying twice. Without it Airflow's task state store is used (3.3 and later), else the "
+                        "folder of the results.",
+                        "version_added": None,
+                        "type": "string",
+                        "example": "s3://conn@bucket/kling-records",
+                        "default": "",
+                    },
+                },
+            },
+        },
+        "connection-types": [
+            {
+                "connection-type": "kling",
+                "hook-class-name": "airflow_kling.hooks.kling.KlingHook",
+                "hook-name": "Kling",
+                "conn-fields": CONNECTION_FIELDS,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+            }
+        ],
+    }
