@@ -1,0 +1,1 @@
+"""The contract with Kling: pure Python, no Airflow, no I/O."""
