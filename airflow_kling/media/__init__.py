@@ -1,0 +1,1 @@
+"""Pictures: Pillow and arithmetic, no Airflow, no HTTP."""
