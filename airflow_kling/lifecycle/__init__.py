@@ -1,0 +1,1 @@
+"""Submit, wait, collect: what to do next with a task, without Airflow."""

@@ -1,0 +1,155 @@
+"""Waiting for a task: the one decision on what follows a poll, for worker, trigger and sensor alike."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_kling.api.faults import ApiFault, FaultKind
+from airflow_kling.api.models import Task, TaskStatus
+from airflow_kling.api.redact import redact
+
+JITTER = 0.1
+MAX_BACKOFF = 60.0
+
+#: How many faults of one kind, with no answer between them, end the wait. One reset or one 5xx never does, for the
+#: task is paid; and a key
+#: that is refused is read again once, for it may just have been replaced.
+FAULT_BUDGETS: dict[FaultKind, int] = {
+    FaultKind.SERVER: 10,
+    FaultKind.CONNECTION: 10,
+    FaultKind.RATE: 10,
+    FaultKind.CONCURRENCY: 10,
+    FaultKind.NOT_FOUND: 3,
+    FaultKind.ROUTE: 3,
+    FaultKind.INPUT: 3,
+    FaultKind.AUTH: 2,
+    FaultKind.ACCOUNT: 2,
+}
+
+
+class Outcome(StrEnum):
+    """How a wait stands after a poll."""
+
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed-out"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    What follows a poll.
+
+    :param outcome: Whether the wait goes on, and if not, how it ended.
+    :param delay: Seconds until the next poll.
+    :param notes: Lines for the log, each with its level.
+    :param reread_key: Whether to read the connection again before the next poll.
+    :param task: The task as last seen.
+    :param fault: The fault of this poll, if it was one.
+    """
+
+    outcome: Outcome
+    delay: float = 0.0
+    notes: tuple[tuple[int, str], ...] = ()
+    reread_key: bool = False
+    task: Task | None = None
+    fault: ApiFault | None = None
+
+
+class Wait:
+    """
+    The state of one wait.
+
+    :param task_id: The remote task.
+    :param poll_interval: Seconds between polls; jittered by a tenth.
+    :param deadline: Seconds since the epoch at which the wait ends, whoever waits.
+    :param status: The status that is known already, so that it is not announced again.
+    :param uniform: Random number between two.
+    """
+
+    def __init__(
+        self,
+        task_id: str,
+        *,
+        poll_interval: float,
+        deadline: float,
+        status: TaskStatus | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.task_id = task_id
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self._status = status
+        self._uniform = uniform
+        self._faults: Counter[FaultKind] = Counter()
+        self._odd_words: set[str] = set()
+
+    def on_task(self, task: Task, now: float) -> Decision:
+        """
+        Decide after an answer.
+
+        :param task: The task as the API told it.
+        :param now: Seconds since the epoch.
+        """
+        self._faults.clear()
+        notes = self._notes(task)
+        self._status = task.status
+        if task.status is TaskStatus.SUCCEEDED:
+            return Decision(Outcome.SUCCEEDED, notes=notes, task=task)
+        if task.status is TaskStatus.FAILED:
+            return Decision(Outcome.FAILED, notes=notes, task=task)
+        delay = self.poll_interval * self._uniform(1 - JITTER, 1 + JITTER)
+        return self._sleep(delay, now, notes, task=task)
+
+    def on_fault(self, fault: ApiFault, now: float, *, believed: bool = True) -> Decision:
+        """
+        Decide after a fault.
+
+        :param fault: What came instead of a task.
+        :param now: Seconds since the epoch.
+        :param believed: Whether the gateway's "not found" is to be believed.
+        """
+        kind = fault.info.kind
+        self._faults[kind] += 1
+        doubted = kind is FaultKind.NOT_FOUND and not believed
+        budget = FAULT_BUDGETS.get(FaultKind.SERVER if doubted else kind, 1)
+        if self._faults[kind] >= budget:
+            return Decision(Outcome.FAULT, fault=fault)
+        note = (logging.WARNING, f"Kling task {self.task_id}: poll failed ({self._faults[kind]} of {budget}): {fault}")
+        backoff = min(self.poll_interval * 2 ** (self._faults.total() - 1), max(MAX_BACKOFF, self.poll_interval))
+        delay = max(backoff * self._uniform(1 - JITTER, 1 + JITTER), fault.info.retry_after or 0.0)
+        return self._sleep(delay, now, (note,), reread_key=kind is FaultKind.AUTH, fault=fault)
+
+    def _sleep(
+        self,
+        delay: float,
+        now: float,
+        notes: tuple[tuple[int, str], ...],
+        *,
+        reread_key: bool = False,
+        task: Task | None = None,
+        fault: ApiFault | None = None,
+    ) -> Decision:
+        left = self.deadline - now
+        if left <= 0:
+            return Decision(Outcome.TIMED_OUT, notes=notes, task=task)
+        # A last poll at the deadline itself: the task may have ended since.
+        return Decision(Outcome.WAITING, min(delay, left), notes, reread_key, task, fault)
+
+    def _notes(self, task: Task) -> tuple[tuple[int, str], ...]:
+        status = task.status.value
+        notes = [(logging.DEBUG, f"Kling task {self.task_id} is {status}")]
+        if task.status is not self._status:
+            notes = [(logging.INFO, f"Kling task {self.task_id} is {status}")]
+        word = task.status_word
+        if task.status is TaskStatus.PROCESSING and word and word not in self._odd_words | {"processing"}:
+            self._odd_words.add(word)
+            notes.append((logging.INFO, f"Kling task {self.task_id}: status word {redact(word)!r} is taken as running"))
+        return tuple(notes)
