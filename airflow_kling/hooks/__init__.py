@@ -1,0 +1,1 @@
+"""The Airflow hook for Kling."""
