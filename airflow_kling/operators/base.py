@@ -1,0 +1,268 @@
+"""What every operator that makes one task does: submit on the worker, wait here or in a trigger, collect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_kling.api.checks import check_age, check_choice, check_seconds
+from airflow_kling.api.inputs import InputFault
+
+if TYPE_CHECKING:
+    from airflow_kling.api.calls import TaskRequest
+    from airflow_kling.api.faults import ApiFault
+    from airflow_kling.lifecycle.end import End
+    from airflow_kling.lifecycle.pressure import Pressure
+    from airflow_kling.lifecycle.source import Source
+    from airflow_kling.lifecycle.submit import Submission, Submitted, Work
+
+DEFERRAL_MARGIN = 600
+"""Seconds after our own deadline at which Airflow ends the deferral, should the trigger not have."""
+
+ON_EXISTING = ("reattach", "resubmit", "fail")
+
+
+class KlingTaskBaseOperator(BaseOperator):
+    """
+    Make one remote task once, wait for it and store what it made.
+
+    Returns the manifest (see ``airflow_kling.lifecycle.collect.manifest``); besides, XCom ``task_id`` and ``uris``.
+
+    :param kling_conn_id: Connection of type ``kling``. (templated)
+    :param fallback_conn_ids: Connections of type ``kling`` to use, in their order, where the one before lacks the
+        route; never where a task may have been made.
+    :param output_path: Folder or prefix for the results: a path, or a storage URI such as ``s3://conn@bucket/prefix``.
+        Without one nothing is stored. (templated)
+    :param wait_for_completion: Whether to wait until the task ends. Otherwise the manifest of the submitted task is
+        returned at once, for a ``KlingTaskSensor`` to watch.
+    :param deferrable: Whether to wait in the triggerer and hold no worker.
+    :param poll_interval: Seconds between polls.
+    :param timeout: Seconds of one wait; counted anew when a retry rejoins the task.
+    :param submit_timeout: Seconds to wait for a free slot of the account.
+    :param on_existing: What a rerun or a clear does with the task that an earlier one made: ``reattach`` takes it, and
+        makes another only where it failed, expired, or was made from another input; ``resubmit`` makes another, once
+        per clear; ``fail`` stops. A retry always takes it.
+    :param reuse: How old a result of an earlier run may be, e.g. ``"30d"``, to be returned in place of a new task: the
+        same input, stored and whole. Off by default. It is looked for below ``[kling] record_path``, else below
+        ``output_path``, which should then be the same for all runs.
+    :param callback_url: Where Kling posts each change of state. (templated)
+    :param extra_body: Fields of the wire that the operator does not know yet. (templated)
+    :param include_urls: Whether the manifest holds the signed links, which XCom then shows.
+    :raises KlingInputError: at parse time for a value that no rendering can mend.
+    """
+
+    family: ClassVar[str]
+    template_fields: Sequence[str] = ("kling_conn_id", "output_path", "callback_url", "extra_body")
+    ui_color = "#e8f4ea"
+
+    def __init__(
+        self,
+        *,
+        kling_conn_id: str = "kling_default",
+        fallback_conn_ids: Sequence[str] = (),
+        output_path: str | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | timedelta = 10,
+        timeout: float | timedelta = 3600,
+        submit_timeout: float | timedelta = 3600,
+        on_existing: str = "reattach",
+        reuse: str | timedelta | None = None,
+        callback_url: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        include_urls: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kling_conn_id = kling_conn_id
+        self.fallback_conn_ids = _check_conn_ids(fallback_conn_ids)
+        self.output_path = output_path
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = check_seconds("poll_interval", poll_interval)
+        self.timeout = check_seconds("timeout", timeout)
+        self.submit_timeout = check_seconds("submit_timeout", submit_timeout)
+        self.on_existing = check_choice("on_existing", on_existing, ON_EXISTING)
+        self.reuse = None if reuse is None else check_age("reuse", reuse)
+        if self.reuse and not output_path:
+            raise InputFault("reuse", reuse, "used with output_path", "only what is stored can be found again")
+        self.callback_url = callback_url
+        self.extra_body = extra_body or {}
+        self.include_urls = include_urls
+        self._submission: Submission | None = None
+        self._submitted: Submitted | None = None
+
+    # -- what a family adds --------------------------------------------------------------------------------------
+
+    def read_source(self) -> Source:
+        """Return what the output is made of."""
+        raise NotImplementedError
+
+    def build_request(self, source: Source, external_id: str | None) -> TaskRequest:
+        """
+        Return the checked request.
+
+        :param source: What :meth:`read_source` returned.
+        :param external_id: The id that we choose for the task.
+        """
+        raise NotImplementedError
+
+    # -- the life of the task ------------------------------------------------------------------------------------
+
+    def slots(self) -> int:
+        """Return how many concurrency slots of the account the task holds until it ends."""
+        return 1
+
+    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        from airflow_kling.lifecycle.pressure import Pressure
+
+        if self.pool_slots != self.slots():
+            self.log.warning(
+                "The remote task holds %d of the account's slots, but pool_slots is %d: set it alike, so that the pool "
+                "%s bounds what is in flight",
+                self.slots(),
+                self.pool_slots,
+                self.pool,
+            )
+        now = time.time()
+        return self._run(context, Pressure(now, now + self.submit_timeout))
+
+    def resume_submission(self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """
+        Go on after waiting for a free slot.
+
+        :param context: Airflow's context.
+        :param event: What the trigger told.
+        """
+        from airflow_kling.lifecycle.pressure import read_pressure
+
+        return self._run(context, read_pressure(event))
+
+    def execute_complete(self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """
+        Go on after waiting for the task.
+
+        :param context: Airflow's context.
+        :param event: What the trigger told.
+        """
+        from airflow_kling.lifecycle.end import read_event
+
+        return self._finish(context, read_event(event))
+
+    def on_kill(self) -> None:
+        """Say what goes on remotely; the API has no cancel."""
+        from airflow_kling.lifecycle.end import killed_create_text, killed_text
+
+        if self._submitted is not None:
+            self.log.warning("%s", killed_text(self._submitted.task.task_id, self.family))
+        elif self._submission is not None and self._submission.in_flight:
+            self.log.warning("%s", killed_create_text(self._submission.in_flight, self.family))
+
+    def _run(self, context: Mapping[str, Any], pressure: Pressure) -> dict[str, Any]:
+        from airflow_kling.lifecycle.collect import manifest
+        from airflow_kling.operators.work import find_reusable, make_work
+
+        work = make_work(self, context)
+        if self.reuse and (made := find_reusable(self, work)):
+            self.log.info("Kling task %s of an earlier run made the same: its result is reused", made["task_id"])
+            return self._push(context, made)
+        submitted = self._submit(context, work, pressure)
+        self._submitted = submitted
+        task, conn_id = submitted.task, submitted.kling_conn_id
+        context["ti"].xcom_push(key="task_id", value=task.task_id)
+        if not self.wait_for_completion:
+            return manifest(task, conn_id, include_urls=self.include_urls)
+        deadline = time.time() + self.timeout
+        if self.deferrable and not task.status.ended:
+            from airflow_kling.triggers.kling import KlingTaskTrigger
+
+            self._defer(
+                KlingTaskTrigger(task.task_id, task.family, conn_id, self.poll_interval, deadline),
+                self.execute_complete.__name__,
+                self.timeout,
+            )
+        return self._finish(context, self._wait(submitted, deadline))
+
+    def _submit(self, context: Mapping[str, Any], work: Work, pressure: Pressure) -> Submitted:
+        """Submit, and wait for a free slot as long as it takes: deferred, or in this worker's slot."""
+        from airflow_kling.api.faults import ApiFault
+        from airflow_kling.exceptions import errors_for
+        from airflow_kling.lifecycle.submit import Submission, is_pressure
+        from airflow_kling.operators.work import client_for, records_of
+
+        submission = self._submission = Submission(work, records_of(self, context), client_for(), self.log)
+        with errors_for():
+            while True:
+                try:
+                    return submission.run()
+                except ApiFault as fault:
+                    if not is_pressure(fault):
+                        raise
+                    pressure = self._wait_for_slot(fault, pressure, submission.kling_conn_id)
+
+    def _wait_for_slot(self, fault: ApiFault, pressure: Pressure, kling_conn_id: str) -> Pressure:
+        """Wait here, or defer and not return; raise the fault where the time is over."""
+        step = pressure.next(time.time(), fault.info.retry_after)
+        if step is None:
+            raise fault
+        pressure, delay = step
+        self.log.info("Kling's account is busy: %s. Next attempt in %.0f s; no try is used up", fault, delay)
+        if self.deferrable:
+            from airflow_kling.triggers.kling import KlingSlotTrigger
+
+            trigger = KlingSlotTrigger(kling_conn_id, time.time() + delay, **pressure.to_json())
+            self._defer(trigger, self.resume_submission.__name__, delay)
+        time.sleep(delay)
+        return pressure
+
+    def _wait(self, submitted: Submitted, deadline: float) -> End:
+        from airflow_kling.hooks.kling import KlingHook
+        from airflow_kling.lifecycle.end import end_of
+        from airflow_kling.lifecycle.wait import Wait
+        from airflow_kling.lifecycle.watch import watch
+
+        task, conn_id = submitted.task, submitted.kling_conn_id
+        wait = Wait(task.task_id, poll_interval=self.poll_interval, deadline=deadline, status=task.status)
+        decision = watch(wait, lambda: KlingHook(conn_id).client, task.family, self.log)
+        return end_of(decision, task.task_id, task.family, conn_id)
+
+    def _finish(self, context: Mapping[str, Any], end: End) -> dict[str, Any]:
+        from airflow_kling.hooks.kling import KlingHook
+
+        manifest = KlingHook(end.kling_conn_id).finish(
+            end, timeout=self.timeout, output_path=self.output_path, include_urls=self.include_urls
+        )
+        if self.reuse:
+            from airflow_kling.operators.work import keep_for_reuse
+
+            keep_for_reuse(self, context, manifest)
+        return self._push(context, manifest)
+
+    def _push(self, context: Mapping[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+        context["ti"].xcom_push(key="task_id", value=manifest["task_id"])
+        context["ti"].xcom_push(key="uris", value=[row["uri"] for row in manifest["outputs"] if row["uri"]])
+        return manifest
+
+    def _defer(self, trigger: Any, method_name: str, seconds: float) -> None:
+        self.defer(trigger=trigger, method_name=method_name, timeout=timedelta(seconds=seconds + DEFERRAL_MARGIN))
+
+
+def is_constant(value: object) -> bool:
+    """Return whether a parameter holds its final value already when the DAG is parsed."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    return isinstance(value, (int, float, bytes, Mapping, list, tuple))
+
+
+def _check_conn_ids(conn_ids: object) -> tuple[str, ...]:
+    if isinstance(conn_ids, str) or not isinstance(conn_ids, Sequence) or not all(_is_name(name) for name in conn_ids):
+        raise InputFault("fallback_conn_ids", conn_ids, "a list of connection ids", "e.g. ['kling_direct']")
+    return tuple(conn_ids)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())

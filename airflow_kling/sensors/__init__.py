@@ -1,0 +1,1 @@
+"""The Airflow sensors for Kling."""

@@ -1,0 +1,1 @@
+"""The Airflow triggers for Kling."""

@@ -1,0 +1,151 @@
+"""Triggers: one watches a remote task, one waits for a free slot of the account; neither holds a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_kling.api.redact import redact
+
+if TYPE_CHECKING:
+    from airflow_kling.lifecycle.wait import Decision, Wait
+
+
+class KlingTaskTrigger(BaseTrigger):
+    """
+    Poll a task until it ends, its deadline passes, or it cannot be watched any longer.
+
+    Its arguments and its event carry ids and numbers only.
+
+    :param kling_task_id: The remote task; not ``task_id``, which the triggerer sets to that of Airflow's task.
+    :param family: Name of its family.
+    :param kling_conn_id: Connection to ask.
+    :param poll_interval: Seconds between polls.
+    :param deadline: Seconds since the epoch at which the wait ends; kept over restarts of the triggerer.
+    """
+
+    def __init__(
+        self, kling_task_id: str, family: str, kling_conn_id: str, poll_interval: float, deadline: float
+    ) -> None:
+        super().__init__()
+        self.kling_task_id = kling_task_id
+        self.family = family
+        self.kling_conn_id = kling_conn_id
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "kling_task_id": self.kling_task_id,
+                "family": self.family,
+                "kling_conn_id": self.kling_conn_id,
+                "poll_interval": self.poll_interval,
+                "deadline": self.deadline,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        from airflow_kling.api.faults import api_fault_from_input
+        from airflow_kling.api.inputs import InputFault
+        from airflow_kling.lifecycle.end import end_of
+        from airflow_kling.lifecycle.wait import Decision, Outcome, Wait
+        from airflow_kling.triggers import slots
+
+        wait = Wait(self.kling_task_id, poll_interval=self.poll_interval, deadline=self.deadline)
+        try:
+            decision = await self._watch(wait)
+            while decision.outcome is Outcome.WAITING:
+                decision = await self._watch(wait)
+        except InputFault as fault:
+            decision = Decision(Outcome.FAULT, fault=api_fault_from_input(fault))
+        if decision.outcome in (Outcome.SUCCEEDED, Outcome.FAILED):
+            slots.free(self.kling_conn_id)
+        yield TriggerEvent(end_of(decision, self.kling_task_id, self.family, self.kling_conn_id).payload())
+
+    async def on_kill(self) -> None:
+        """Say what goes on remotely, when a user ends the task that waits (Airflow 3.3 and later)."""
+        from airflow_kling.lifecycle.end import killed_text
+
+        self.log.warning("%s", killed_text(self.kling_task_id, self.family))
+
+    async def _watch(self, wait: Wait) -> Decision:
+        """Poll over one reading of the connection, until the wait ends or the connection is to be read again."""
+        from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
+        from airflow_kling.api.inputs import InputFault
+        from airflow_kling.hooks.kling import KlingHook
+        from airflow_kling.lifecycle.wait import Outcome
+
+        async with AsyncExitStack() as stack:
+            try:
+                client = await stack.enter_async_context(KlingHook(self.kling_conn_id).async_client())
+            except InputFault:
+                raise
+            except Exception as error:
+                # Whatever a secrets backend raises: the task is paid, and a moment later the backend may be back.
+                message = (
+                    f"connection {self.kling_conn_id} cannot be read: {redact(f'{type(error).__name__}: {error}')}"
+                )
+                return await self._settle(
+                    wait.on_fault(ApiFault(FaultInfo(FaultKind.CONNECTION, message)), time.time())
+                )
+            while True:
+                try:
+                    task = await client.get_task(self.kling_task_id, self.family, resend=False)
+                    decision = wait.on_task(task, time.time())
+                except ApiFault as fault:
+                    believed = client.account.lookup_by_external_id
+                    decision = wait.on_fault(fault, time.time(), believed=believed)
+                await self._settle(decision)
+                if decision.outcome is not Outcome.WAITING or decision.reread_key:
+                    return decision
+
+    async def _settle(self, decision: Decision) -> Decision:
+        """Log what a decision says, and sleep as long as it says."""
+        for level, text in decision.notes:
+            self.log.log(level, "%s", text)
+        if decision.delay:
+            await asyncio.sleep(decision.delay)
+        return decision
+
+
+class KlingSlotTrigger(BaseTrigger):
+    """
+    Wait until a create that the account was too busy for is worth another attempt.
+
+    It ends early, oldest first, when this triggerer sees one of the connection's tasks end. The event gives the wait
+    back to the operator: some Airflow versions keep nothing else over a deferral.
+
+    :param kling_conn_id: Connection of the create.
+    :param until: Seconds since the epoch of the next attempt.
+    :param since: Seconds since the epoch at which the wait for a slot began.
+    :param deadline: Seconds since the epoch at which it ends.
+    :param attempts: How often the create was refused.
+    """
+
+    def __init__(self, kling_conn_id: str, until: float, since: float, deadline: float, attempts: int) -> None:
+        super().__init__()
+        self.kling_conn_id = kling_conn_id
+        self.until = until
+        self.since = since
+        self.deadline = deadline
+        self.attempts = attempts
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        names = ("kling_conn_id", "until", "since", "deadline", "attempts")
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        from airflow_kling.triggers import slots
+
+        freed = await slots.wait(self.kling_conn_id, self.since, self.until - time.time())
+        self.log.info(
+            "Kling create is tried again: %s", "a task of the account has ended" if freed else "its time has come"
+        )
+        yield TriggerEvent({"since": self.since, "deadline": self.deadline, "attempts": self.attempts})
