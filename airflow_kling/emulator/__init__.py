@@ -1,0 +1,1 @@
+"""A Kling on loopback that really expands pictures; needs the ``emulator`` extra."""

@@ -1,0 +1,387 @@
+"""The emulator as an ASGI application: the routes of both dialects, results, and control under ``/_emulator/``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from airflow_kling import __version__
+from airflow_kling.api.families import FAMILIES, Family
+from airflow_kling.emulator import answers
+from airflow_kling.emulator.accounts import check_authorization
+from airflow_kling.emulator.delivery import Delivery, access_denied, injected_refusal
+from airflow_kling.emulator.faults import ANSWERING, FAULTS, Effect, Fault, Place, Stage, Subject
+from airflow_kling.emulator.fetching import fetch_loopback, is_loopback
+from airflow_kling.emulator.links import RESULTS_PATH, Signer, split_link
+from airflow_kling.emulator.making import Studio, stand_in
+from airflow_kling.emulator.orders import Job, Order
+from airflow_kling.emulator.refusals import Refusal, no_route
+from airflow_kling.emulator.settings import Dialect, EmulatorSettings
+from airflow_kling.emulator.state import Accepted, EmulatorState, TaskView, output_path
+from airflow_kling.emulator.validation import CHECKS, MAX_BODY, check_create, decode_body, not_emulated, text_of
+
+HEADER = "X-Kling-Emulator"
+"""Marks every answer as emulated; its value is the package's version."""
+
+MAX_PAGE, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE = 1000, 500, 30
+
+STAND_IN_NOTE = "the image URL was not read (only loopback is): a drawn picture stands in"
+
+_FAMILIES_BY_ROUTE = {family.route: family for family in FAMILIES.values()}
+_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(slots=True)
+class Call:
+    """
+    One request on a family's route.
+
+    :param request: As it came.
+    :param dialect: Whose API it speaks.
+    :param family: What it is about.
+    :param request_id: Named in the answer.
+    :param subject: What is known of it so far.
+    """
+
+    request: Request
+    dialect: Dialect
+    family: Family
+    request_id: str
+    subject: Subject = field(default_factory=Subject)
+
+    def link(self, signer: Signer, task: TaskView, name: str) -> str:
+        """Return the signed link of a task's file, below the host that the client used."""
+        return signer.link(str(self.request.base_url), task.task_id, name, task.expires)
+
+
+class EmulatorApp:
+    """
+    The ASGI application; :meth:`close` ends it.
+
+    :param settings: How it behaves.
+    """
+
+    def __init__(self, settings: EmulatorSettings | None = None) -> None:
+        self.state = EmulatorState(settings)
+        self.studio = Studio(self.state)
+        self._delivery = Delivery(self.state.settings.stall_seconds)
+        self._signer = Signer()
+        self._request_numbers = count(1)
+        self._routes = Starlette(routes=[*self._control_routes(), *self._api_routes()])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = __version__
+            await send(message)
+
+        await self._routes(scope, receive, send_marked)
+
+    def close(self) -> None:
+        """End stalled answers, stop making pictures, and remove them."""
+        self._delivery.closing.set()
+        self.studio.close()
+
+    def _api_routes(self) -> list[Route]:
+        return [
+            Route(f"{dialect.value}/{{rest:path}}", partial(self._api, dialect), methods=_ALL_METHODS)
+            for dialect in (Dialect.GATEWAY, Dialect.KLING)
+        ]
+
+    def _control_routes(self) -> list[Route]:
+        return [
+            Route("/_emulator/", self._index, methods=["GET"]),
+            Route("/_emulator/ledger", self._ledger, methods=["GET"]),
+            Route("/_emulator/faults", self._show_faults, methods=["GET"]),
+            Route("/_emulator/faults", self._add_fault, methods=["POST"]),
+            Route("/_emulator/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/_emulator/clock", self._show_clock, methods=["GET"]),
+            Route("/_emulator/clock", self._advance_clock, methods=["POST"]),
+            Route("/_emulator/reset", self._reset, methods=["POST"]),
+            Route(f"{RESULTS_PATH}/{{task_id}}/{{name}}", self._download, methods=["GET"]),
+        ]
+
+    # The API
+
+    async def _api(self, dialect: Dialect, request: Request) -> Response:
+        request_id = f"emu-request-{next(self._request_numbers)}"
+        route, ident = _split_route(request.path_params["rest"])
+        family = _FAMILIES_BY_ROUTE.get(route)
+        handler = self._handler(request.method, ident)
+        if family is None or handler is None:
+            return _refused(_no_method(dialect), request_id)
+        call = Call(request, dialect, family, request_id)
+        try:
+            return await handler(call)
+        except Refusal as refusal:
+            return _refused(refusal, request_id)
+
+    def _handler(self, method: str, ident: str) -> Callable[[Call], Awaitable[Response]] | None:
+        if method == "POST" and not ident:
+            return self._create
+        if method == "GET":
+            return partial(self._query, ident) if ident else self._list
+        return None
+
+    def _authorize(self, call: Call) -> None:
+        header, settings = call.request.headers.get("authorization"), self.state.settings
+        # Clients sign with the machine's clock, whatever time the emulator was told.
+        account = check_authorization(header, call.dialect, settings, time.time())
+        call.subject = Subject(account=account)
+
+    def _check_offered(self, call: Call) -> None:
+        if not self.state.settings.offers(call.family.name, call.dialect):
+            raise no_route()
+        if call.family.name not in CHECKS:
+            raise not_emulated(call.family)
+
+    async def _create(self, call: Call) -> Response:
+        self.state.count(Place.CREATE)
+        unread = self.state.fire_unread()
+        if unread is not None:
+            self._note_refused(call, None, fault=unread, note="reset before the body was read")
+            return self._disturbed(unread, call, Response())
+        try:
+            order, job = await self._read_order(call)
+        except ClientDisconnect:
+            self._note_refused(call, None, note="the client left before the body was read")
+            return Response(status_code=499)
+        except _Injected as injected:
+            self._note_refused(call, _code_of(injected.fault), n=injected.n, fault=injected.fault)
+            return self._disturbed(injected.fault, call, _answer_without_task(call))
+        except Refusal as refusal:
+            self._note_refused(call, refusal.code, note=refusal.message)
+            raise
+        accepted = self.state.create(order, account=call.subject.account, dialect=call.dialect)
+        if accepted.needs_outputs:
+            await self._make(accepted, job)
+        answer = JSONResponse(answers.created(accepted.task, call.request_id))
+        return self._disturbed(accepted.fault, call, answer)
+
+    async def _read_order(self, call: Call) -> tuple[Order, Job]:
+        self._authorize(call)
+        self._check_offered(call)
+        body = await _read_body(call.request)
+        fields = await asyncio.to_thread(decode_body, body, call.dialect)
+        call.subject = Subject(call.subject.account, text_of(fields, "external_task_id"), text_of(fields, "prompt"))
+        order, job = await asyncio.to_thread(check_create, call.family, fields, partial(self._fetch, call))
+        fault = self.state.fire(Place.CREATE, {Stage.READING, Stage.BEFORE}, call.subject)
+        if fault is not None:
+            raise _Injected(fault, order.n)
+        return order, job
+
+    async def _make(self, accepted: Accepted, job: Job) -> None:
+        if self.state.settings.pictures == "canned":
+            self.studio.start(accepted, job)
+        else:
+            await asyncio.to_thread(self.studio.start, accepted, job)
+
+    async def _query(self, ident: str, call: Call) -> Response:
+        self.state.count(Place.QUERY)
+        self._authorize(call)
+        self._check_offered(call)
+        call.subject = Subject(call.subject.account, external_task_id=ident)
+        try:
+            task = self.state.find(ident, account=call.subject.account, dialect=call.dialect, family=call.family)
+        except Refusal as refusal:
+            answer = _refused(refusal, call.request_id)
+        else:
+            call.subject = task.subject
+            answer = self._query_answer(call, task)
+        return self._disturbed(self.state.fire(Place.QUERY, ANSWERING, call.subject), call, answer)
+
+    def _query_answer(self, call: Call, task: TaskView) -> JSONResponse:
+        wrapped = call.dialect is Dialect.GATEWAY and self.state.settings.gateway_envelope == "wrapped"
+        form = answers.queried_wrapped if wrapped else answers.queried
+        return JSONResponse(form(task, call.request_id, partial(call.link, self._signer)))
+
+    async def _list(self, call: Call) -> Response:
+        self.state.count(Place.LIST)
+        self._authorize(call)
+        self._check_offered(call)
+        if not self.state.settings.lists(call.dialect):
+            raise no_route()
+        page = _number(call.request, "pageNum", 1, MAX_PAGE)
+        page_size = _number(call.request, "pageSize", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        tasks = self.state.list_tasks(account=call.subject.account, family=call.family, page=page, page_size=page_size)
+        answer = JSONResponse(answers.listed(tasks, call.request_id, partial(call.link, self._signer)))
+        return self._disturbed(self.state.fire(Place.LIST, ANSWERING, call.subject), call, answer)
+
+    def _disturbed(self, fault: Fault | None, call: Call, answer: Response) -> Response:
+        return answer if fault is None else self._delivery.disturb(fault, answer, call.request_id)
+
+    def _note_refused(
+        self, call: Call, code: int | str | None, *, n: int = 0, fault: Fault | None = None, note: str = ""
+    ) -> None:
+        self.state.refused(call.subject, call.dialect, call.family, code=code, n=n, fault=fault, note=note)
+
+    def _fetch(self, call: Call, url: str) -> tuple[bytes, str]:
+        """Read a picture that is given as a URL: own results from disk, loopback over HTTP, else a stand-in."""
+        own = split_link(url, urlsplit(str(call.request.base_url)).netloc)
+        if own is not None:
+            return self._read_own(*own), ""
+        if is_loopback(url):
+            return fetch_loopback(url), ""
+        return stand_in(), STAND_IN_NOTE
+
+    def _read_own(self, task_id: str, name: str, expires: str, signature: str) -> bytes:
+        if not self._signer.is_valid(task_id, name, expires, signature, self.state.clock.now()):
+            raise OSError("HTTP 403")
+        task = self.state.task(task_id)
+        path = output_path(task, name) if task else None
+        if path is None:
+            raise OSError("HTTP 404")
+        return path.read_bytes()
+
+    # Results
+
+    async def _download(self, request: Request) -> Response:
+        self.state.count(Place.DOWNLOAD)
+        task_id, name = request.path_params["task_id"], request.path_params["name"]
+        task = self.state.task(task_id)
+        answer = self._file(task, name, request)
+        fault = self.state.fire(Place.DOWNLOAD, ANSWERING, task.subject) if task else None
+        if fault is not None:
+            answer = self._delivery.disturb(fault, answer, "")
+        self.state.downloaded(task_id, name, answer.status_code, authorization="authorization" in request.headers)
+        return answer
+
+    def _file(self, task: TaskView | None, name: str, request: Request) -> Response:
+        path = output_path(task, name) if task else None
+        if task is None or path is None:
+            return PlainTextResponse("Not Found", 404)
+        expires, signature = (request.query_params.get(key, "") for key in ("Expires", "Signature"))
+        if not self._signer.is_valid(task.task_id, name, expires, signature, self.state.clock.now()):
+            return access_denied()
+        return FileResponse(path)
+
+    # Control
+
+    async def _index(self, request: Request) -> Response:
+        return JSONResponse(
+            {
+                "emulator": "kling",
+                "version": __version__,
+                "now": self.state.now_ms(),
+                "dialects": [dialect.value for dialect in Dialect],
+                "families": list(CHECKS),
+                "faults": list(FAULTS),
+            }
+        )
+
+    async def _ledger(self, request: Request) -> Response:
+        return JSONResponse(self.state.ledger())
+
+    async def _show_faults(self, request: Request) -> Response:
+        return JSONResponse({"faults": self.state.fault_rules()})
+
+    async def _add_fault(self, request: Request) -> Response:
+        try:
+            return JSONResponse(self.state.add_fault(await _json_object(request)), 201)
+        except ValueError as error:
+            return _bad_control(error)
+
+    async def _clear_faults(self, request: Request) -> Response:
+        self.state.clear_faults()
+        return await self._show_faults(request)
+
+    async def _show_clock(self, request: Request) -> Response:
+        clock = self.state.clock
+        return JSONResponse({"now": self.state.now_ms(), "advanced": clock.advanced, "virtual": clock.virtual})
+
+    async def _advance_clock(self, request: Request) -> Response:
+        try:
+            fields = await _json_object(request)
+            self.state.advance(_seconds(fields.get("advance")))
+        except ValueError as error:
+            return _bad_control(error)
+        return await self._show_clock(request)
+
+    async def _reset(self, request: Request) -> Response:
+        self.state.reset()
+        self.studio.discard()
+        return JSONResponse({"reset": True})
+
+
+class _Injected(Exception):
+    """A fault that keeps a create from being accepted."""
+
+    def __init__(self, fault: Fault, n: int) -> None:
+        super().__init__(fault.name)
+        self.fault, self.n = fault, n
+
+
+def _split_route(rest: str) -> tuple[str, str]:
+    """Return a family's route and the id below it, which may be empty."""
+    if rest in _FAMILIES_BY_ROUTE:
+        return rest, ""
+    for route in _FAMILIES_BY_ROUTE:
+        if rest.startswith(f"{route}/"):
+            return route, rest[len(route) + 1 :]
+    return rest, ""
+
+
+def _no_method(dialect: Dialect) -> Refusal:
+    return no_route() if dialect is Dialect.GATEWAY else Refusal(1202, "Method is invalid")
+
+
+def _refused(refusal: Refusal, request_id: str) -> Response:
+    return JSONResponse(answers.refused(refusal, request_id), refusal.http_status)
+
+
+def _code_of(fault: Fault) -> int | str | None:
+    return injected_refusal(fault).code if fault.effect is Effect.CODE else None
+
+
+def _answer_without_task(call: Call) -> Response:
+    """Return what a create that was not accepted looks like before it is cut off."""
+    return JSONResponse({"code": 0, "message": "SUCCEED", "request_id": call.request_id, "data": {}})
+
+
+def _number(request: Request, name: str, default: int, largest: int) -> int:
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= largest):
+        raise Refusal(1201, f"{name} is invalid: must be an integer from 1 to {largest}")
+    return int(text)
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise Refusal(1201, f"Request body is invalid: must be of at most {MAX_BODY:,} bytes", http_status=413)
+    return bytes(body)
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    fields = json.loads(await request.body())
+    if not isinstance(fields, dict):
+        raise ValueError("the body must be a JSON object")
+    return fields
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"advance={value!r}: must be a number of seconds, 0 or more")
+    return float(value)
+
+
+def _bad_control(error: ValueError) -> Response:
+    return JSONResponse({"error": str(error)}, 400)

@@ -1,0 +1,145 @@
+"""Answers that go wrong on their way: reset, held back, cut off, replaced by a page or by bytes that are no picture."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from airflow_kling.emulator import answers
+from airflow_kling.emulator.faults import MESSAGES, Effect, Fault
+from airflow_kling.emulator.refusals import Refusal
+
+TRANSPORT = "airflow_kling.transport"
+"""Extension of the ASGI scope that holds the connection, see :mod:`airflow_kling.emulator.protocol`."""
+
+PAGE = """<!DOCTYPE html>
+<html><head><title>{status}</title></head>
+<body><h1>{status}</h1><p>airflow-kling emulator: injected page</p></body></html>
+"""
+
+STALL_STEP = 0.05
+"""Seconds between two looks at whether the emulator closes."""
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class ResetResponse(Response):
+    """Resets the connection (a TCP RST) instead of answering."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = scope.get("extensions", {}).get(TRANSPORT)
+        if transport is None:
+            raise ConnectionResetError("the emulator's fault, on a server that cannot reset connections")
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+        # One turn of the loop, in which the server learns that the connection is gone.
+        await asyncio.sleep(0)
+
+
+class StalledResponse(Response):
+    """
+    Holds an answer back until the client leaves, the time is over or the emulator closes.
+
+    :param answer: Given late, if anybody is still there.
+    :param seconds: How long it is held back.
+    :param closing: Set, from any thread, when the emulator closes.
+    """
+
+    def __init__(self, answer: Response, seconds: float, closing: threading.Event) -> None:
+        super().__init__()
+        self._answer, self._seconds, self._closing = answer, seconds, closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        leaving = asyncio.ensure_future(_left(receive))
+        end = time.monotonic() + self._seconds
+        try:
+            while not leaving.done() and not self._closing.is_set() and time.monotonic() < end:
+                await asyncio.wait({leaving}, timeout=min(STALL_STEP, max(0.0, end - time.monotonic())))
+            gone = leaving.done()
+        finally:
+            leaving.cancel()
+        if not gone:
+            await (ResetResponse() if self._closing.is_set() else self._answer)(scope, receive, send)
+
+
+class Delivery:
+    """
+    Delivers answers, through a fault where one was fired.
+
+    :param stall_seconds: How long a stalled answer is held back.
+    """
+
+    def __init__(self, stall_seconds: float) -> None:
+        self.closing = threading.Event()
+        self._stall_seconds = stall_seconds
+
+    def disturb(self, fault: Fault, answer: Response, request_id: str) -> Response:
+        """
+        Return what the client gets instead of the answer.
+
+        :param fault: What happens to it.
+        :param answer: What it would have been.
+        :param request_id: Of the request.
+        """
+        if fault.effect is Effect.STALL:
+            return StalledResponse(answer, self._stall_seconds, self.closing)
+        return _DISTURBANCES[fault.effect](fault, answer, request_id)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def injected_refusal(fault: Fault) -> Refusal:
+    """Return the refusal that a fault with a code stands for."""
+    code = fault.code or 5000
+    return Refusal(code, MESSAGES[code])
+
+
+def _reset(fault: Fault, answer: Response, request_id: str) -> Response:
+    return ResetResponse()
+
+
+def _code(fault: Fault, answer: Response, request_id: str) -> Response:
+    refusal = injected_refusal(fault)
+    return JSONResponse(answers.refused(refusal, request_id), refusal.http_status)
+
+
+def _page(fault: Fault, answer: Response, request_id: str) -> Response:
+    return HTMLResponse(PAGE.format(status=fault.http_status), fault.http_status)
+
+
+def _truncated(fault: Fault, answer: Response, request_id: str) -> Response:
+    body = bytes(answer.body)
+    return Response(body[: len(body) // 2], answer.status_code, media_type="application/json")
+
+
+def _expired(fault: Fault, answer: Response, request_id: str) -> Response:
+    return access_denied()
+
+
+def _corrupt(fault: Fault, answer: Response, request_id: str) -> Response:
+    return Response(b"\x00not a picture: airflow-kling emulator\x00", media_type="image/png")
+
+
+def access_denied() -> Response:
+    """Return the answer to a link that is expired or not signed by the emulator."""
+    return Response("<Error><Code>AccessDenied</Code></Error>", 403, media_type="application/xml")
+
+
+_DISTURBANCES: dict[Effect, Callable[[Fault, Response, str], Response]] = {
+    Effect.RESET: _reset,
+    Effect.CODE: _code,
+    Effect.PAGE: _page,
+    Effect.TRUNCATE: _truncated,
+    Effect.EXPIRED: _expired,
+    Effect.CORRUPT: _corrupt,
+}

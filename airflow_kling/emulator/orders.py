@@ -1,0 +1,78 @@
+"""What a create asks for once it is checked: the order that is remembered, and the job that makes its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from airflow_kling.api.families import Family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """
+    What is remembered of a create.
+
+    :param family: What is asked for.
+    :param n: Number of outputs.
+    :param external_task_id: The client's id; None where it gave none.
+    :param prompt: Its prompt; None where it gave none.
+    :param watermark: Whether each output is wanted with a watermark too.
+    :param callback_url: Where it wants to be told.
+    :param note: What a reader of the ledger should know.
+    """
+
+    family: Family
+    n: int = 1
+    external_task_id: str | None = None
+    prompt: str | None = None
+    watermark: bool = False
+    callback_url: str | None = None
+    note: str = ""
+
+    @property
+    def slots(self) -> int:
+        """Concurrency slots held until the task ends."""
+        return self.n if self.family.slots_per_output else 1
+
+    @property
+    def units(self) -> float:
+        """Resource units by the list price."""
+        return (self.family.units_per_output or 0.0) * self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    What is needed to make the outputs of an order, and forgotten afterwards.
+
+    :param source: Bytes of the picture to work on.
+    :param options: The family's own parameters.
+    """
+
+    source: bytes = field(repr=False)
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeOutput:
+    """
+    One output of a task, on disk.
+
+    :param name: Its name below the task's results.
+    :param path: Its file.
+    :param fields: What the answer says of it besides the links, e.g. ``index``.
+    :param watermark_name: Name of the twin with a watermark.
+    :param watermark_path: Its file.
+    """
+
+    name: str
+    path: Path
+    fields: Mapping[str, int | str] = field(default_factory=dict)
+    watermark_name: str | None = None
+    watermark_path: Path | None = None
+
+    def file(self, name: str) -> Path | None:
+        """Return the file of that name, if it is one of the two."""
+        return {self.name: self.path, self.watermark_name: self.watermark_path}.get(name)
