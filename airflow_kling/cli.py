@@ -1,0 +1,73 @@
+"""The command line: ``airflow-kling demo`` and ``airflow-kling emulator``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from airflow_kling import __version__
+from airflow_kling.api.checks import MAX_N, MAX_RATIO
+from airflow_kling.emulator.command import add_arguments as add_emulator_arguments
+from airflow_kling.emulator.command import run as run_emulator
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run a command; returns its exit code.
+
+    :param argv: Arguments without the program's name.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("airflow_kling"):
+            raise
+        print(
+            f"airflow-kling {arguments.command} needs the module {error.name}: "
+            f'pip install "airflow-provider-kling[{arguments.command}]"',
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="airflow-kling", description="Kling for Apache Airflow, tried out on loopback"
+    )
+    parser.add_argument("--version", action="version", version=f"airflow-provider-kling {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands.add_parser("demo", help="expand a picture with a real DAG, without a key"))
+    emulator = commands.add_parser("emulator", help="run the emulator of Kling's API until it is interrupted")
+    add_emulator_arguments(emulator)
+    emulator.set_defaults(run=run_emulator)
+    return parser
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Start the emulator and run the example DAG kling_expand_image with a real Airflow that lives in the current "
+        "folder. Nothing is sent to Kling, and nothing is paid."
+    )
+    parser.add_argument("--image", metavar="PHOTO", help="a JPG or PNG of yours; without it a sample is drawn")
+    for side, measure in (("up", "height"), ("down", "height"), ("left", "width"), ("right", "width")):
+        text = f"new canvas on this side, 0-{MAX_RATIO:g} times the picture's {measure}"
+        parser.add_argument(f"--{side}", metavar="RATIO", type=float, help=text)
+    parser.add_argument("--prompt", default="", help="what the new canvas should show (the emulator does not read it)")
+    parser.add_argument("--n", type=int, default=1, help=f"number of pictures, 1-{MAX_N} (default 1)")
+    parser.add_argument("--out", metavar="DIR", default="kling-demo/out", help="where results go (default %(default)s)")
+    parser.add_argument("--ui", action="store_true", help="start the whole Airflow UI with the DAGs and the emulator")
+    parser.set_defaults(run=_run_demo)
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    from airflow_kling.demo import run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

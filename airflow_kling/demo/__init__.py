@@ -1,0 +1,16 @@
+"""``airflow-kling demo``: a picture expanded by a real DAG, with the emulator in Kling's place."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Run the demo; returns its exit code.
+
+    :param arguments: What the command line said.
+    """
+    from airflow_kling.demo.show import run_once, run_ui
+
+    return run_ui(arguments) if arguments.ui else run_once(arguments)

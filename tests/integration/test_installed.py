@@ -1,0 +1,39 @@
+"""What Airflow sees of the installed provider: its metadata, connection type and DAGs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+SCRIPT = """
+import json
+from airflow.providers_manager import ProvidersManager
+manager = ProvidersManager()
+hook = manager.hooks["kling"]
+fields = sorted(name for name in manager.connection_form_widgets if name.startswith("extra__kling__"))
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:
+    from airflow.models.dagbag import DagBag
+bag = DagBag()
+print(json.dumps({
+    "class": hook.hook_class_name, "name": hook.hook_name, "testable": hook.connection_testable, "fields": fields,
+    "behaviour": sorted(manager.field_behaviours["kling"]), "errors": list(bag.import_errors.values()),
+    "dags": sorted(bag.dags), "retries": sorted({t.retries for d in bag.dags.values() for t in d.tasks}),
+}))
+"""
+
+
+def test_airflow_knows_the_connection_type_and_loads_the_dags(airflow_environment):
+    child = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(child, env=airflow_environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-4000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["class"] == "airflow_kling.hooks.kling.KlingHook"
+    assert (seen["name"], seen["testable"]) == ("Kling", True)
+    assert "extra__kling__gateway" in seen["fields"]
+    assert "relabeling" in seen["behaviour"]
+    assert seen["errors"] == []
+    assert {"kling_expand_image", "kling_submit_and_watch"} <= set(seen["dags"])
+    assert seen["retries"] == [2]
