@@ -29,10 +29,11 @@ SYNTHESIS_PIXELS = 120_000
 PATCH_RADIUS = 4
 SOURCE_BAND = (0.12, 0.18)
 """Depth of the edge band that new canvas is made from, as a share of the shorter side: a deeper one clones subjects."""
-MARGIN = 64
 MIN_BAND = 24
 """Least depth of that band in pixels: a shallower one is lost on PyPatchMatch's coarsest levels."""
-GUIDE_WEIGHT = (0.03, 0.07)
+MARGIN = 64
+"""Pixels beyond that band which PyPatchMatch sees but does not copy: at the edge of what it sees it does worse."""
+GUIDE_WEIGHT = (0.06, 0.12)
 """How strongly new canvas keeps to the level of its source: more keeps a horizon level, less lets a slope go on."""
 BORDER_RING = 0.03
 """Depth of the outermost ring that a part of the band must share its colours with, as a share of the shorter side."""

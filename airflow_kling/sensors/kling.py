@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.exceptions import TaskDeferralTimeout
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -133,7 +132,8 @@ class KlingTaskSensor(BaseSensorOperator):
             raise
         except Exception as error:
             soft_fail, never_fail = flags
-            timed_out = isinstance(error, (AirflowSensorTimeout, TaskDeferralTimeout))
+            # Airflow 2.11 has no class of its own for a deferral that it ended.
+            timed_out = isinstance(error, AirflowSensorTimeout) or str(error) == "Trigger timeout"
             permanent = timed_out or isinstance(error, AirflowFailException)
             if (soft_fail and permanent) or (never_fail and not timed_out):
                 raise AirflowSkipException(f"skipped, as soft_fail or never_fail asks: {error}") from error
