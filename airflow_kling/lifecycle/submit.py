@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from airflow_kling.api.calls import MAX_PAGE_SIZE, READ_TIMEOUT, TaskRequest
+from airflow_kling.api.calls import TaskRequest
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
 from airflow_kling.lifecycle.client import Client
+from airflow_kling.lifecycle.lookup import CannotTell, look_up
 from airflow_kling.lifecycle.record import Record, Records, Stage
 
 RESULT_LIFETIME = 30 * 86_400.0
@@ -23,15 +24,7 @@ RUNS = 3
 RESEND_DELAYS = (2.0, 4.0)
 """Seconds before a create is sent again, once it is known that the last one made nothing."""
 
-LIST_GRACE = 4 * READ_TIMEOUT
-"""Seconds after a create within which its absence from a list proves nothing."""
-
-CLOCK_SKEW = 600.0
-LIST_PAGES = 20
-
 _PRESSURE = (FaultKind.RATE, FaultKind.CONCURRENCY)
-#: Kinds that answer a look-up with "there is no such thing", be it the task or the way to ask for it.
-_ABSENT = (FaultKind.NOT_FOUND, FaultKind.ROUTE, FaultKind.INPUT)
 _LOOK_UP_HINT = "No other was sent. The next try, or a clear, looks again before it sends one"
 _STOPPED = "an earlier try was stopped between sending the create and knowing its end"
 
@@ -256,7 +249,7 @@ class Submission:
             client = self._client_for(conn_id)
             try:
                 task = self._look_up(client, external_id, None)
-            except _CannotTell:
+            except CannotTell:
                 blind = blind or client
                 continue
             if task is not None:
@@ -350,7 +343,7 @@ class Submission:
         """Return the task of an unclear create, None where certainly none was made; raise where that stays unclear."""
         try:
             return self._look_up(client, intent.external_task_id, intent.at)
-        except _CannotTell:
+        except CannotTell:
             raise _unknown(what, intent.external_task_id, client) from None
         except ApiFault as fault:
             # Of the look-up, not of the create: nothing about the create is settled.
@@ -361,57 +354,7 @@ class Submission:
             raise fault.replace(message=message, created=Created.MAY_EXIST, hint=_LOOK_UP_HINT) from None
 
     def _look_up(self, client: Client, external_id: str, since: float | None) -> Task | None:
-        """
-        Return the task of that id, None where certainly none has it.
-
-        A task that is found counts on every gateway; that none is found only where the gateway is believed.
-
-        :param client: The account to ask.
-        :param external_id: The id that we chose.
-        :param since: When the create was sent, if that is known.
-        """
-        believed = client.account.lookup_by_external_id
-        try:
-            task = client.get_task(external_id, self._work.family)
-        except ApiFault as fault:
-            if fault.info.kind not in _ABSENT:
-                raise
-            if believed and fault.info.kind is FaultKind.NOT_FOUND:
-                return None
-        else:
-            if task.external_task_id == external_id or (believed and not task.external_task_id):
-                return task
-        if not client.account.list_tasks:
-            raise _CannotTell
-        return self._find_in_list(client, external_id, since)
-
-    def _find_in_list(self, client: Client, external_id: str, since: float | None) -> Task | None:
-        """Look through the list, and once more when a create of a moment ago has had time to show in it."""
-        left = 0.0 if since is None else since + LIST_GRACE - self._now()
-        task = self._scan_list(client, external_id, since)
-        if task is None and left > 0:
-            self._sleep(left)
-            task = self._scan_list(client, external_id, since)
-        return task
-
-    def _scan_list(self, client: Client, external_id: str, since: float | None) -> Task | None:
-        for page in range(1, LIST_PAGES + 1):
-            try:
-                tasks = client.list_tasks(self._work.family, page, MAX_PAGE_SIZE)
-            except ApiFault as fault:
-                if fault.info.kind in _ABSENT:
-                    raise _CannotTell from None
-                raise
-            for task in tasks:
-                if task.external_task_id == external_id:
-                    return task
-            if tasks and not any(task.external_task_id for task in tasks):
-                raise _CannotTell  # a list that names no external ids
-            seen = [task.created_at.timestamp() for task in tasks if task.created_at]
-            # Only an empty page ends the list: rows that cannot be read make a page short.
-            if not tasks or (since is not None and seen and min(seen) < since - CLOCK_SKEW):
-                return None
-        raise _CannotTell  # more tasks than we look through
+        return look_up(client, self._work.family, external_id, since, now=self._now, sleep=self._sleep)
 
     def _intend(self, intent: Record) -> None:
         """Save the intent, unless another process of this task has written the record since it was read."""
@@ -456,10 +399,6 @@ class Submission:
 
 class _Changed(Exception):
     """Another process of this task has written the record since this one read it."""
-
-
-class _CannotTell(Exception):
-    """The gateway's silence on an id proves nothing."""
 
 
 def is_pressure(fault: ApiFault) -> bool:

@@ -16,9 +16,9 @@ from airflow_kling.api.families import FAMILIES
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import ExpandRequest, Task, TaskStatus
+from airflow_kling.lifecycle.lookup import LIST_PAGES
 from airflow_kling.lifecycle.record import Record, Stage
 from airflow_kling.lifecycle.submit import (
-    LIST_PAGES,
     RESULT_LIFETIME,
     OnExisting,
     Submission,
