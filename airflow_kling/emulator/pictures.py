@@ -47,8 +47,11 @@ SEAM_BLUR = 6.0
 """What is broader than this many pixels, along the border, counts as a broad step."""
 
 TILE = 8
+"""Side of the tiles, in pixels of what is synthesised, that fine detail is copied in."""
 TILE_STRIDE = 6
 TILE_COMPONENTS = 32
+TILE_ALIKE = 20.0
+"""Mean difference, of 255, up to which two tiles are alike."""
 
 _patchmatch_lock = threading.Lock()
 """PyPatchMatch keeps its seed for the whole process."""
@@ -513,13 +516,13 @@ def _tile_row(lost: Image.Image, matches: NDArray[np.intp], left_edges: list[int
     height = min(math.ceil(TILE * grid.y_scale) + 1, lost.height)
     fade = _fade_in(width, round((TILE - TILE_STRIDE) * grid.x_scale))
     mask = Image.fromarray(np.repeat(fade[None, :], height, axis=0))
+    plain = Image.new("RGB", (width, height), (128, 128, 128))
     tiles = Image.new("RGB", (grid.full.canvas_width, height), (128, 128, 128))
     for (row, column), left_edge in zip(matches, left_edges, strict=True):
-        if row < 0:
-            continue
         x = min(round(column * grid.x_scale), lost.width - width)
         y = min(round(row * grid.y_scale), lost.height - height)
-        tiles.paste(lost.crop((x, y, x + width, y + height)), (left_edge, 0), mask)
+        tile = lost.crop((x, y, x + width, y + height)) if row >= 0 else plain
+        tiles.paste(tile, (left_edge, 0), mask)
     return tiles
 
 
@@ -534,7 +537,7 @@ def _tile_starts(length: int) -> list[int]:
 def _match_tiles(
     canvas: Pixels, picture: Pixels, sources: Mask, frame: _Frame, rows: list[int], columns: list[int]
 ) -> NDArray[np.intp]:
-    """For every tile of the canvas the most similar tile of the sources, as row and column; -1 inside the picture."""
+    """For every tile of the canvas the most similar tile of the sources, as row and column; -1 for none."""
     candidates = np.argwhere(sliding_window_view(sources, (TILE, TILE)).mean(axis=(2, 3)) >= 0.75)
     wanted = _touches_new_canvas(frame, rows, columns)
     matches = np.full((*wanted.shape, 2), -1, dtype=np.intp)
@@ -551,7 +554,11 @@ def _match_tiles(
     nearest = [
         np.argmin(squares - 2 * block @ known.T, axis=1) for block in np.array_split(asked, 1 + len(asked) // 256)
     ]
-    matches[wanted] = candidates[np.concatenate(nearest)]
+    chosen = candidates[np.concatenate(nearest)]
+    difference = _tiles(canvas, starts) - _tiles(picture, chosen)
+    # The detail of a tile that is not alike would show as a ghost.
+    chosen[np.sqrt((difference**2).mean(axis=1)) > TILE_ALIKE] = -1
+    matches[wanted] = chosen
     return matches
 
 
