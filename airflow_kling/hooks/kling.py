@@ -20,7 +20,7 @@ from airflow_kling.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOU
 from airflow_kling.hooks.client import AsyncClient, BearerAuth, SyncClient, make_session, shared_session
 from airflow_kling.hooks.options import account_from_connection, options_from_extra
 from airflow_kling.hooks.storage import fetcher, storage_path
-from airflow_kling.lifecycle.collect import collect, manifest, summary
+from airflow_kling.lifecycle.collect import DEFAULT_NAME, collect, manifest, summary
 from airflow_kling.lifecycle.wait import Outcome
 
 if TYPE_CHECKING:
@@ -143,12 +143,20 @@ class KlingHook(HttpHook):
         with errors_for(f"list of {family}"):
             return self.client.list_tasks(family, page, page_size)
 
-    def collect(self, task: Task, output_path: str | None = None, *, include_urls: bool = False) -> dict[str, Any]:
+    def collect(
+        self,
+        task: Task,
+        output_path: str | None = None,
+        *,
+        output_name: str | None = None,
+        include_urls: bool = False,
+    ) -> dict[str, Any]:
         """
         Store what a task made, and return the manifest.
 
         :param task: A task that succeeded.
         :param output_path: Folder or prefix; without one nothing is stored.
+        :param output_name: What files are called, without their ending: a text with ``{task_id}`` and ``{index}``.
         :param include_urls: Whether the manifest holds the signed links.
         :raises KlingError: where a result cannot be downloaded, or is not what it should be.
         """
@@ -156,11 +164,23 @@ class KlingHook(HttpHook):
         if output_path:
             fetch = fetcher(self._options, allow_private_hosts=self.account.allow_private_hosts)
             with errors_for(f"task {task.task_id}"):
-                stored = collect(task, storage_path(output_path), fetch)
+                stored = collect(
+                    task,
+                    storage_path(output_path),
+                    fetch,
+                    renew=lambda: self.client.get_task(task.task_id, task.family),
+                    name=output_name or DEFAULT_NAME,
+                )
         return manifest(task, self.kling_conn_id, stored, include_urls=include_urls)
 
     def finish(
-        self, end: End, *, timeout: float, output_path: str | None = None, include_urls: bool = False
+        self,
+        end: End,
+        *,
+        timeout: float,
+        output_path: str | None = None,
+        output_name: str | None = None,
+        include_urls: bool = False,
     ) -> dict[str, Any]:
         """
         Collect a task whose wait ended in success, or raise what happened instead.
@@ -168,6 +188,7 @@ class KlingHook(HttpHook):
         :param end: How the wait ended.
         :param timeout: Seconds that the wait was allowed.
         :param output_path: Folder or prefix; without one nothing is stored.
+        :param output_name: What files are called, see :meth:`collect`.
         :param include_urls: Whether the manifest holds the signed links.
         :raises KlingTaskFailed: where the task failed.
         :raises KlingTaskTimeout: where it had not ended in time; it goes on.
@@ -176,7 +197,7 @@ class KlingHook(HttpHook):
         if end.outcome is not Outcome.SUCCEEDED:
             raise error_from_end(end, timeout)
         task = self.get_task(end.task_id, end.family)
-        collected = self.collect(task, output_path, include_urls=include_urls)
+        collected = self.collect(task, output_path, output_name=output_name, include_urls=include_urls)
         self.log.info("Kling task %s collected: %s", task.task_id, summary(task, output_path))
         return collected
 

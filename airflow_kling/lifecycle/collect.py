@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +13,14 @@ from typing import Any, BinaryIO, Protocol
 
 from airflow_kling.api.families import OutputKind
 from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
+from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Output, Task
+from airflow_kling.api.redact import redact
 
 SIGNATURE_LENGTH = 16
+DEFAULT_NAME = "{task_id}-{index}"
+MAX_OUTPUT_BYTES = 4 * 1024**3
+EXPIRED_STATUSES = (401, 403, 404, 410)
 
 #: First bytes -> kind and ending of the file's name.
 SIGNATURES: tuple[tuple[re.Pattern[bytes], OutputKind, str], ...] = (
@@ -26,6 +33,22 @@ SIGNATURES: tuple[tuple[re.Pattern[bytes], OutputKind, str], ...] = (
 )
 
 
+class File(Protocol):
+    """A file of any storage."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parent(self) -> Directory: ...
+
+    def open(self, mode: str) -> BinaryIO: ...
+
+    def replace(self, target: Any) -> Any: ...
+
+    def unlink(self, missing_ok: bool) -> None: ...
+
+
 class Directory(Protocol):
     """A folder or prefix of any storage."""
 
@@ -34,15 +57,8 @@ class Directory(Protocol):
     def mkdir(self, *, parents: bool, exist_ok: bool) -> None: ...
 
 
-class File(Protocol):
-    """A file of any storage."""
-
-    def open(self, mode: str) -> BinaryIO: ...
-
-    def unlink(self, missing_ok: bool) -> None: ...
-
-
 Fetch = Callable[[str], Iterator[bytes]]
+Renew = Callable[[], Task]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +80,85 @@ class Stored:
     sha256: str
 
 
-def collect(task: Task, directory: Directory, fetch: Fetch) -> dict[int, Stored]:
+def collect(
+    task: Task,
+    directory: Directory,
+    fetch: Fetch,
+    *,
+    renew: Renew | None = None,
+    name: str = DEFAULT_NAME,
+    max_bytes: int = MAX_OUTPUT_BYTES,
+) -> dict[int, Stored]:
     """
-    Store every output of a task.
+    Store every output of a task; a file is there whole or not at all.
 
     :param task: A task that succeeded.
     :param directory: Where to put the files; made if it is not there.
     :param fetch: Gives the bytes behind a URL.
-    :raises ApiFault: where an output cannot be downloaded, or is not what it should be.
+    :param renew: Asks for the task again, for a link that has expired.
+    :param name: What files are called, without their ending: a text with ``{task_id}`` and ``{index}``.
+    :param max_bytes: Size at which a download is broken off.
+    :raises InputFault: for a name that leaves the folder.
+    :raises ApiFault: where an output cannot be downloaded, is too large, or is not what it should be.
     """
+    names = {output.index: file_name(name, task.task_id, output.index) for output in task.outputs}
+    if len(set(names.values())) < len(names):
+        raise InputFault("output_name", name, "different for each output", "add {index} to it")
     directory.mkdir(parents=True, exist_ok=True)
-    return {output.index: _store(task, output, directory, fetch) for output in task.outputs}
+    outputs = {output.index: output for output in task.outputs}
+    stored = {}
+    for index, file_stem in names.items():
+        try:
+            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes)
+        except ApiFault as fault:
+            if renew is None or fault.info.http_status not in EXPIRED_STATUSES:
+                raise
+            outputs |= {output.index: output for output in renew().outputs}
+            renew = None
+            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes)
+    return stored
+
+
+def file_name(template: str, task_id: str, index: int) -> str:
+    """
+    Return the name of an output's file, without its ending.
+
+    :param template: A text with ``{task_id}`` and ``{index}``; folders below the output path are allowed.
+    :param task_id: The vendor's id, which is not trusted.
+    :param index: Position of the output.
+    :raises InputFault: for a template that cannot be filled in, or that leaves the folder.
+    """
+    safe_id = re.sub(r"[^A-Za-z0-9._-]", "_", task_id)
+    try:
+        name = template.format(task_id=safe_id, index=index)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        raise InputFault("output_name", template, "a text with {task_id} and {index} only", "correct it") from None
+    parts = name.split("/")
+    if not name.isprintable() or "\\" in name or any(part.strip(". ") == "" for part in parts):
+        raise InputFault("output_name", template, "a name below the output path", "use letters, digits, - and _")
+    return name
+
+
+def check_writable(directory: Directory) -> None:
+    """
+    Refuse a folder or prefix that cannot be written to, before anything is paid.
+
+    :param directory: Where the results would go; made if it is not there.
+    :raises InputFault: naming it.
+    """
+    probe = directory / f".kling-{uuid.uuid4().hex}.part"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with probe.open("wb") as file:
+            file.write(b"")
+        probe.unlink(missing_ok=True)
+    except Exception as error:  # whatever the storage raises
+        raise InputFault(
+            "output_path",
+            str(directory),
+            f"a place that can be written to ({type(error).__name__}: {redact(str(error))})",
+            "check its credentials and permissions",
+        ) from None
 
 
 def manifest(
@@ -134,26 +218,40 @@ def _output_row(output: Output, stored: Stored | None) -> dict[str, Any]:
     }
 
 
-def _store(task: Task, output: Output, directory: Directory, fetch: Fetch) -> Stored:
+def _store(task: Task, output: Output, directory: Directory, name: str, fetch: Fetch, max_bytes: int) -> Stored:
     chunks = fetch(output.url)
     first = b""
     while len(first) < SIGNATURE_LENGTH and (chunk := next(chunks, b"")):
         first += chunk
-    ending = _ending(first, task, output)
-    path = directory / f"{re.sub(r'[^A-Za-z0-9._-]', '_', task.task_id)}-{output.index}{ending}"
-    digest, size = hashlib.sha256(first), len(first)
+    path = directory / f"{name}{_ending(first, task, output)}"
+    if "/" in name:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    digest, size = hashlib.sha256(), 0
     try:
-        with path.open("wb") as file:
-            file.write(first)
-            for chunk in chunks:
+        with partial.open("wb") as file:
+            for chunk in itertools.chain([first], chunks):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _too_large(task, output, max_bytes)
                 file.write(chunk)
                 digest.update(chunk)
-                size += len(chunk)
+        partial.replace(path)
     except BaseException:
-        path.unlink(missing_ok=True)  # whole, or not there at all
+        partial.unlink(missing_ok=True)
         raise
     width, height = _pixels(path) if output.kind is OutputKind.IMAGE else (None, None)
     return Stored(str(path), width, height, size, digest.hexdigest())
+
+
+def _too_large(task: Task, output: Output, max_bytes: int) -> ApiFault:
+    return ApiFault(
+        FaultInfo(
+            FaultKind.SERVER,
+            f"output {output.index} of task {task.task_id} has more than {max_bytes:,} bytes",
+            hint="The task is paid; its links live for about 30 days",
+        )
+    )
 
 
 def _ending(first: bytes, task: Task, output: Output) -> str:

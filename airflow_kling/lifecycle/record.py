@@ -153,7 +153,7 @@ class FileRecords:
         try:
             with self._path.open("rb") as file:
                 content = file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             # Not readable is not absent: to take it for absent could pay twice.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -280,8 +281,9 @@ class Submission:
             request = work.build(external_id)
         except Exception:
             if self._seen is None:
-                # Tells a later clear that nothing was sent.
-                self._write(Record(Stage.REFUSED, external_id, last, "", work.epoch, generation, self._now()))
+                # Tells a later clear that nothing was sent; the place may be what is refused.
+                with contextlib.suppress(Exception):
+                    self._write(Record(Stage.REFUSED, external_id, last, "", work.epoch, generation, self._now()))
             raise
         intent = Record(
             Stage.INTENT, external_id, last, work.fingerprint(), work.epoch, generation, self._now(), None, earlier

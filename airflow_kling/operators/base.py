@@ -37,6 +37,8 @@ class KlingTaskBaseOperator(BaseOperator):
         route; never where a task may have been made.
     :param output_path: Folder or prefix for the results: a path, or a storage URI such as ``s3://conn@bucket/prefix``.
         Without one nothing is stored. (templated)
+    :param output_name: What the files are called, without their ending: a text with ``{task_id}`` and ``{index}``, the
+        remote task's id and the output's position. (templated)
     :param wait_for_completion: Whether to wait until the task ends. Otherwise the manifest of the submitted task is
         returned at once, for a ``KlingTaskSensor`` to watch.
     :param deferrable: Whether to wait in the triggerer and hold no worker.
@@ -56,7 +58,7 @@ class KlingTaskBaseOperator(BaseOperator):
     """
 
     family: ClassVar[str]
-    template_fields: Sequence[str] = ("kling_conn_id", "output_path", "callback_url", "extra_body")
+    template_fields: Sequence[str] = ("kling_conn_id", "output_path", "output_name", "callback_url", "extra_body")
     ui_color = "#e8f4ea"
 
     def __init__(
@@ -65,6 +67,7 @@ class KlingTaskBaseOperator(BaseOperator):
         kling_conn_id: str = "kling_default",
         fallback_conn_ids: Sequence[str] = (),
         output_path: str | None = None,
+        output_name: str | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta = 10,
@@ -81,6 +84,7 @@ class KlingTaskBaseOperator(BaseOperator):
         self.kling_conn_id = kling_conn_id
         self.fallback_conn_ids = _check_conn_ids(fallback_conn_ids)
         self.output_path = output_path
+        self.output_name = output_name
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = check_seconds("poll_interval", poll_interval)
@@ -234,7 +238,11 @@ class KlingTaskBaseOperator(BaseOperator):
         from airflow_kling.hooks.kling import KlingHook
 
         manifest = KlingHook(end.kling_conn_id).finish(
-            end, timeout=self.timeout, output_path=self.output_path, include_urls=self.include_urls
+            end,
+            timeout=self.timeout,
+            output_path=self.output_path,
+            output_name=self.output_name,
+            include_urls=self.include_urls,
         )
         if self.reuse:
             from airflow_kling.operators.work import keep_for_reuse

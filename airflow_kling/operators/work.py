@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.client import Client
+from airflow_kling.lifecycle.collect import check_writable, file_name
 from airflow_kling.lifecycle.fingerprint import fingerprint
 from airflow_kling.lifecycle.identity import deployment_tag, external_task_id
 from airflow_kling.lifecycle.record import FileRecords, NoRecords, Records, StateStoreRecords
@@ -21,6 +22,7 @@ from airflow_kling.lifecycle.source import Source, resolve_image
 from airflow_kling.lifecycle.submit import OnExisting, Work
 
 if TYPE_CHECKING:
+    from airflow_kling.api.calls import TaskRequest
     from airflow_kling.api.models import Task
     from airflow_kling.operators.base import KlingTaskBaseOperator
 
@@ -43,12 +45,20 @@ def make_work(operator: KlingTaskBaseOperator, context: Mapping[str, Any]) -> Wo
         base_url = KlingHook(conn_id).account.base_url
         return fingerprint(operator.family, source().identity, request.parameters(), conn_id, base_url)
 
+    def build(external_id: str) -> TaskRequest:
+        # Found out before anything is paid: the place and the names of the results.
+        if operator.output_name:
+            file_name(operator.output_name, "task", 0)
+        if operator.output_path and operator.wait_for_completion:
+            check_writable(storage_path(operator.output_path))
+        return operator.build_request(source(), external_id)
+
     ti = context["ti"]
     first_try = first_try_of_epoch(ti)
     return Work(
         family=operator.family,
         external_id=lambda epoch, generation: _external_id(ti, epoch, generation),
-        build=lambda external_id: operator.build_request(source(), external_id),
+        build=build,
         fingerprint=cache(hash_input),
         conn_ids=(conn_id, *operator.fallback_conn_ids),
         epoch=first_try - 1,

@@ -41,11 +41,13 @@ class KlingTaskSensor(BaseSensorOperator):
     :param family: Name of the task's family, e.g. ``image-expansion``. (templated)
     :param kling_conn_id: Connection of type ``kling``; the account that made the task. (templated)
     :param output_path: Folder or prefix for the results; without one nothing is stored. (templated)
+    :param output_name: What the files are called, without their ending: a text with ``{task_id}`` and ``{index}``.
+        (templated)
     :param deferrable: Whether to wait in the triggerer and hold no worker.
     :param include_urls: Whether the manifest holds the signed links, which XCom then shows.
     """
 
-    template_fields: Sequence[str] = ("kling_task_id", "family", "kling_conn_id", "output_path")
+    template_fields: Sequence[str] = ("kling_task_id", "family", "kling_conn_id", "output_path", "output_name")
     ui_color = "#e8f4ea"
     soft_fail: bool
     never_fail: bool
@@ -57,6 +59,7 @@ class KlingTaskSensor(BaseSensorOperator):
         family: str = IMAGE_EXPANSION,
         kling_conn_id: str = "kling_default",
         output_path: str | None = None,
+        output_name: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         include_urls: bool = False,
         poke_interval: float | timedelta = 10,
@@ -67,6 +70,7 @@ class KlingTaskSensor(BaseSensorOperator):
         self.family = family
         self.kling_conn_id = kling_conn_id
         self.output_path = output_path
+        self.output_name = output_name
         self.deferrable = deferrable
         self.include_urls = include_urls
 
@@ -148,7 +152,11 @@ class KlingTaskSensor(BaseSensorOperator):
         if end.outcome is Outcome.TIMED_OUT:
             raise AirflowSensorTimeout(end_text(end, self.timeout, retried=False))
         manifest = self._hook.finish(
-            end, timeout=self.timeout, output_path=self.output_path, include_urls=self.include_urls
+            end,
+            timeout=self.timeout,
+            output_path=self.output_path,
+            output_name=self.output_name,
+            include_urls=self.include_urls,
         )
         uris = [output["uri"] for output in manifest["outputs"] if output["uri"]]
         context["ti"].xcom_push(key="uris", value=uris)

@@ -128,9 +128,13 @@ def test_file_that_cannot_be_opened_is_never_taken_for_absent(tmp_path, error, m
     assert (error.strerror or type(error).__name__) in damaged(FileRecords(tmp_path / "record.json"))
 
 
-def test_file_below_another_file_is_never_taken_for_absent(tmp_path):
+def test_nothing_can_lie_below_a_file_nor_be_saved_there(tmp_path):
     (tmp_path / "file").write_text("x")
-    damaged(FileRecords(tmp_path / "file" / "record.json"))
+    records = FileRecords(tmp_path / "file" / "record.json")
+    assert records.load() is None
+    # So no intent can be saved, and no create be sent.
+    with pytest.raises(OSError, match="file"):
+        records.save(INTENT)
 
 
 @pytest.mark.parametrize("broken", ["write", "replace"])
