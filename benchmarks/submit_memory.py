@@ -32,7 +32,7 @@ from airflow_kling.media.picture import read_picture
 
 tokens = TokenSource(ApiKey("key"))
 account = resolve_account(login=None, password="key", host=url, schema=None, port=None, extra={})
-client = SyncClient(account, make_session(BearerAuth(tokens), TransportOptions()), tokens, TransportOptions())
+client = SyncClient(account, make_session(BearerAuth(tokens, url), TransportOptions()), tokens, TransportOptions())
 
 def call():
     client.submit(ExpandRequest(image=read_picture(Path(path), path).base64, left=0.5))

@@ -22,7 +22,8 @@ READ_TIMEOUT = 30.0
 READ_TIMEOUT_PER_MB = 4.0
 """Seconds; a gateway reads the whole picture before it answers."""
 
-MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
+MAX_LIST_BYTES = 8 * 1024 * 1024
 MAX_PAGE_SIZE = 500
 MAX_PAGE = 1000
 
@@ -56,12 +57,14 @@ class Call(Generic[T]):
     :param url: Whole address.
     :param parse: From the answer to what was asked; raises ApiFault.
     :param body: JSON of a ``POST``.
+    :param max_answer_bytes: Where reading an answer is broken off.
     """
 
     method: str
     url: str
     parse: Callable[[Answer], T] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
+    max_answer_bytes: int = MAX_ANSWER_BYTES
 
     @property
     def read_timeout(self) -> float:
@@ -96,7 +99,8 @@ def list_call(account: Account, family: str, page: int, page_size: int) -> Call[
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise InputFault(name, value, f"a whole number from 1 to {most:,}", "correct it")
     query = urlencode({"pageNum": page, "pageSize": page_size})
-    return Call("GET", f"{account.url(row.route)}?{query}", partial(parse_tasks, row))
+    url = f"{account.url(row.route)}?{query}"
+    return Call("GET", url, partial(parse_tasks, row), max_answer_bytes=MAX_LIST_BYTES)
 
 
 def may_resend(method: str, info: FaultInfo, attempt: int, *, token_renewable: bool) -> bool:

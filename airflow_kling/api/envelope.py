@@ -18,6 +18,7 @@ from airflow_kling.api.models import Output, Task, TaskStatus
 from airflow_kling.api.redact import redact
 
 MAX_RETRY_AFTER = 3600.0
+MAX_INDEX = 999
 MAX_DEPTH = 4
 """How deep gateways were seen to wrap Kling's object: data.data.data, and one to spare."""
 
@@ -186,7 +187,7 @@ def _task(family: Family, answer: Answer, payload: Mapping[str, Any], data: obje
     return Task(
         family=family.name,
         task_id=task_id,
-        external_task_id=_text(external if external is not None else inner.get("external_task_id")) or None,
+        external_task_id=_id_or_none(external if external is not None else inner.get("external_task_id")),
         status=status,
         outputs=outputs,
         message=message,
@@ -255,11 +256,13 @@ def _outputs(kind: OutputKind, result: object) -> tuple[Output, ...]:
         watermark = row.get("watermark_url")
         outputs.append(
             Output(
-                index=index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else position,
+                index=index
+                if isinstance(index, int) and not isinstance(index, bool) and 0 <= index <= MAX_INDEX
+                else position,
                 kind=kind,
                 url=url,
                 watermark_url=watermark if _is_link(watermark) else None,
-                id=_text(row.get("id")) or None,
+                id=_id_or_none(row.get("id")),
                 duration=_number(row.get("duration")),
             )
         )
@@ -359,7 +362,7 @@ def _code(value: object) -> int | str | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int):
-        return value
+        return value if abs(value) < 10**9 else None
     if isinstance(value, str) and value:
         return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else redact(value)[:80]
     return None
@@ -374,6 +377,11 @@ def _first_id(layers: list[Mapping[str, Any]], *keys: str) -> str | None:
     """Return the outermost id: a gateway looks up its own ids, not those of Kling behind it."""
     texts = (_text(layer.get(key)) for key in keys for layer in layers)
     return next((text for text in texts if _ID.fullmatch(text)), None)
+
+
+def _id_or_none(value: object) -> str | None:
+    text = _text(value)
+    return text if _ID.fullmatch(text) else None
 
 
 def _text(value: object) -> str:

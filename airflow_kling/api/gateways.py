@@ -36,6 +36,11 @@ class Gateway:
     lookup_by_external_id: bool
     list_tasks: bool
 
+    @property
+    def auth_of(self) -> str:
+        """Whose keys it takes."""
+        return "kling" if self.takes_key_pair else self.name
+
 
 #: Kling: general information of its documents, where the Singapore host replaced ``api.klingai.com``. CometAPI: its
 #: pages on Kling; it documents neither look-up, so neither is believed.
@@ -108,9 +113,11 @@ def resolve_account(
     gateway = GATEWAYS.get(name) if isinstance(name, str) else None
     if gateway is None:
         raise InputFault("gateway", name, f"one of {', '.join(GATEWAYS)}", "correct the connection's extra")
+    base_url = _base_url(gateway, host, schema, port)
+    _check_base_url(gateway, base_url, allow_private_hosts=_switch(extra, "allow_private_hosts"))
     return Account(
         gateway=gateway.name,
-        base_url=_base_url(gateway, host, schema, port),
+        base_url=base_url,
         prefix=_prefix(extra.get("prefix"), gateway.prefix),
         credentials=_credentials(gateway, login, password),
         down_ratio_field=_down_ratio_field(extra.get("down_ratio_field")),
@@ -158,6 +165,27 @@ def _base_url(gateway: Gateway, host: str | None, schema: str | None, port: int 
         )
     netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
     return f"{parts.scheme}://{netloc}{parts.path}".rstrip("/")
+
+
+def _check_base_url(gateway: Gateway, base_url: str, *, allow_private_hosts: bool) -> None:
+    """Refuse to send a key to another gateway's host, or over the network in the clear."""
+    host = urlsplit(base_url).hostname or ""
+    for other in GATEWAYS.values():
+        if host == urlsplit(other.base_url).hostname and other.auth_of != gateway.auth_of:
+            raise InputFault(
+                "gateway",
+                f"{gateway.name} with the host {host}",
+                f"the one of that host, {other.name}",
+                'set the extra "gateway", and use that gateway\'s own key',
+            )
+    is_loopback = host in ("localhost", "::1") or host.startswith("127.")
+    if base_url.startswith("http://") and not is_loopback and not allow_private_hosts:
+        raise InputFault(
+            "host",
+            base_url,
+            "an https address",
+            'a key must not travel in the clear; for a gateway of your own network set the extra "allow_private_hosts"',
+        )
 
 
 def _split_address(address: str) -> SplitResult | None:

@@ -31,7 +31,7 @@ class InputFault(ValueError):
             InputFault._face = cls
 
     def __new__(cls, *args: Any, **kwargs: Any) -> InputFault:
-        return super().__new__(InputFault._face or cls, *args)
+        return super().__new__(InputFault._face if cls is InputFault and InputFault._face else cls, *args)
 
     def __init__(self, field: str, value: object, limit: str, advice: str) -> None:
         self.field, self.value, self.limit, self.advice = field, shown(value), limit, advice

@@ -5,23 +5,29 @@ from __future__ import annotations
 import re
 
 MAX_LENGTH = 500
-_SCANNED_LENGTH = 20_000
+_SCANNED_LENGTH = 4_000
 
 #: Compiled on first use: DAG files import this module.
 _RULES: tuple[tuple[str, str], ...] = (
-    (r"(?i)\bdata:[\w.+/-]*(;[\w.=+-]+)*;base64,[A-Za-z0-9+/=_-]*", "data:***"),
+    (r"(?i)\bdata:[\w.+/-]{0,80}(;[\w.=+-]{1,80}){0,4};base64,[A-Za-z0-9+/=_-]*", "data:***"),
     (r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}", r"\1 ***"),
-    (r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*", "***"),
+    (r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(\.[\w-]*)?", "***"),
     (r"\bsk-[\w-]{8,}", "***"),
-    (r"(?i)(https?://)[^\s/\"'<>]+@", r"\1***@"),
-    (r"(?i)(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]+", r"\1?***"),
-    (r"[\w.-]+:[^\s@/:]+@(?=[\w-]+[.\w-]*)", "***@"),
+    (r"(?i)(https?:\\?/\\?/)[^\s/\"'<>]{1,512}@", r"\1***@"),
+    # With or without a scheme: libraries print the path and query of a signed link alone.
+    (r"\?[\w.~%+-]{1,80}=[^\s\"'<>]*", "?***"),
+    (r"(?i)(https?://[^\s?#\"'<>]{1,2048})#[^\s\"'<>]+", r"\1#***"),
+    (r"(?<![\w.-])[\w.-]{1,256}:[^\s@/:]{1,256}@(?=[\w-])", "***@"),
     (
-        r"(?i)\b(api[_-]?key|access[_-]?key|secret[_-]?key|token|secret|password|signature)\b([\"']?\s*[=:]\s*)[^\s&,;]+",
+        (
+            r"(?i)(?<![a-z])(api_?-?key|access_?-?key(?:_?-?id)?|secret_?-?key|client_?-?secret|[a-z]+_?-?token|token|secret"
+            r"|password|signature|credential|policy|auth_?-?key|pkey|sig|sign)"
+            r"([\"']?\s{0,3}[=:]\s{0,3}[\"']?)[^\s\"'&,;}]+"
+        ),
         r"\1\2***",
     ),
-    (r"[A-Za-z0-9+/_-]{200,}={0,2}", "***"),
-    (r"(?:[A-Za-z0-9+/]{60,}\s+){2,}[A-Za-z0-9+/]*={0,2}", "*** "),
+    (r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{200,}={0,2}", "***"),
+    (r"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{60,256}\s{1,4}){2,}[A-Za-z0-9+/]{0,256}={0,2}", "*** "),
 )
 
 

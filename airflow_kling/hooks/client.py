@@ -12,6 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
+from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
 import aiohttp
@@ -25,7 +26,6 @@ from airflow_kling import __version__
 from airflow_kling.api.auth import TokenSource
 from airflow_kling.api.calls import (
     CONNECT_TIMEOUT,
-    MAX_ANSWER_BYTES,
     Call,
     TaskRequest,
     create_call,
@@ -47,6 +47,8 @@ T = TypeVar("T")
 
 USER_AGENT = f"airflow-provider-kling/{__version__}"
 _READ_STEP = 1 << 16
+ANSWER_TIMEOUT_FACTOR = 3
+"""How many read timeouts a whole answer may take: each piece of it restarts the read timeout."""
 _NEVER_SENT_HINT = "Nothing was sent: check the host and the network of the connection"
 _NO_ANSWER_HINT = "The request may have arrived"
 
@@ -65,12 +67,16 @@ class BearerAuth(AuthBase):
     Puts the bearer token on a request, and with that keeps requests from taking another from ``.netrc``.
 
     :param tokens: Where the token comes from.
+    :param base_url: Where alone the token may go.
     """
 
-    def __init__(self, tokens: TokenSource) -> None:
+    def __init__(self, tokens: TokenSource, base_url: str) -> None:
         self.tokens = tokens
+        self.base_url = base_url
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if not (request.url or "").startswith(f"{self.base_url}/"):
+            raise ValueError("the key of this connection goes to its own base URL only")
         request.headers["Authorization"] = f"Bearer {self.tokens.token(time.time())}"
         return request
 
@@ -149,6 +155,7 @@ class SyncClient:
         return result
 
     def _send_once(self, call: Call[T]) -> T:
+        ends_at = monotonic() + ANSWER_TIMEOUT_FACTOR * call.read_timeout
         try:
             with self.session.request(
                 call.method,
@@ -163,8 +170,10 @@ class SyncClient:
                 body = io.BytesIO()
                 for chunk in response.iter_content(_READ_STEP):
                     body.write(chunk)
-                    if body.tell() > MAX_ANSWER_BYTES:
+                    if body.tell() > call.max_answer_bytes:
                         break
+                    if monotonic() > ends_at:
+                        raise TimeoutError("the answer came too slowly")
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 answer = Answer(response.status_code, headers, body.getvalue())
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -218,6 +227,9 @@ class AsyncClient:
 
     async def _send_once(self, call: Call[T]) -> T:
         headers = call.headers | {"Authorization": f"Bearer {self._tokens.token(time.time())}"}
+        limit = aiohttp.ClientTimeout(
+            total=ANSWER_TIMEOUT_FACTOR * call.read_timeout, connect=CONNECT_TIMEOUT, sock_read=call.read_timeout
+        )
         try:
             async with self._session.request(
                 call.method,
@@ -225,14 +237,14 @@ class AsyncClient:
                 # A stream: aiohttp would block the loop while it sends a large body in one piece.
                 data=None if call.body is None else io.BytesIO(call.body),
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=call.read_timeout),
+                timeout=limit,
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as response:
                 body = io.BytesIO()
                 async for chunk in response.content.iter_chunked(_READ_STEP):
                     body.write(chunk)
-                    if body.tell() > MAX_ANSWER_BYTES:
+                    if body.tell() > call.max_answer_bytes:
                         break
                 names = {name.lower(): value for name, value in response.headers.items()}
                 answer = Answer(response.status, names, body.getvalue())

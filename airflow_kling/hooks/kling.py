@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import requests
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -15,6 +15,7 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow_kling.api.auth import TokenSource
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.faults import ApiFault, FaultKind
+from airflow_kling.api.inputs import shown
 from airflow_kling.exceptions import KlingError, error_from_end, errors_for
 from airflow_kling.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_kling.hooks.client import AsyncClient, BearerAuth, SyncClient, make_session, shared_session
@@ -90,7 +91,13 @@ class KlingHook(HttpHook):
             raise ValueError("KlingHook sends no other headers and takes its options from the connection alone")
         self.base_url = self.account.base_url
         self._base_url_initialized = True
-        return make_session(BearerAuth(self._tokens), self._options)
+        return make_session(BearerAuth(self._tokens, self.account.base_url), self._options)
+
+    def run(self, *arguments: Any, **options: Any) -> NoReturn:
+        """Not offered: the http provider's requests follow redirects and log whole answers."""
+        raise NotImplementedError("use submit, get_task and list_tasks")
+
+    run_with_advanced_retry = run
 
     @cached_property
     def client(self) -> SyncClient:
@@ -128,7 +135,7 @@ class KlingHook(HttpHook):
         :raises KlingTaskFailed: where the account knows no such task.
         :raises KlingError: of the class that the answer's code asks for.
         """
-        with errors_for(f"task {task_id}"):
+        with errors_for(f"task {shown(task_id)}"):
             return self.client.get_task(task_id, family)
 
     def list_tasks(self, family: str = IMAGE_EXPANSION, page: int = 1, page_size: int = 30) -> list[Task]:
@@ -209,7 +216,7 @@ class KlingHook(HttpHook):
 
     async def aget_task(self, task_id: str, family: str = IMAGE_EXPANSION) -> Task:
         """Return a task, as :meth:`get_task`."""
-        with errors_for(f"task {task_id}"):
+        with errors_for(f"task {shown(task_id)}"):
             async with self.async_client() as client:
                 return await client.get_task(task_id, family)
 

@@ -86,9 +86,9 @@ def _cert(value: object) -> str | tuple[str, str] | None:
 def _flag_or_path(value: object) -> bool | str:
     if isinstance(value, str):
         word = value.strip().lower()
-        if word in ("true", "1", "yes", ""):
+        if word in ("true", "1", "yes", "on", "y", "t", ""):
             return True
-        return False if word in ("false", "0", "no") else value
+        return False if word in ("false", "0", "no", "off", "n", "f") else value
     return True if value is None else bool(value)
 
 

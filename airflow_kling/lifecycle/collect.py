@@ -129,10 +129,12 @@ def file_name(template: str, task_id: str, index: int) -> str:
     :raises InputFault: for a template that cannot be filled in, or that leaves the folder.
     """
     safe_id = re.sub(r"[^A-Za-z0-9._-]", "_", task_id)
-    try:
-        name = template.format(task_id=safe_id, index=index)
-    except (KeyError, IndexError, ValueError, AttributeError):
-        raise InputFault("output_name", template, "a text with {task_id} and {index} only", "correct it") from None
+    if safe_id != task_id:
+        safe_id += f"-{hashlib.sha256(task_id.encode(errors='replace')).hexdigest()[:8]}"
+    # Replaced, not formatted: a format could ask for a gigabyte of padding, or for attributes.
+    name = template.replace("{task_id}", safe_id).replace("{index}", str(index))
+    if "{" in name or "}" in name:
+        raise InputFault("output_name", template, "a text with {task_id} and {index} only", "correct it")
     parts = name.split("/")
     if not name.isprintable() or "\\" in name or any(part.strip(". ") == "" for part in parts):
         raise InputFault("output_name", template, "a name below the output path", "use letters, digits, - and _")

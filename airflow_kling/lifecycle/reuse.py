@@ -26,8 +26,10 @@ def remember_made(path: RecordPath, manifest: Mapping[str, Any], now: float) -> 
     :param manifest: With the places of its outputs.
     :param now: Seconds since the epoch.
     """
+    # Without signed links, where the manifest holds them: the folder may be a public one.
+    outputs = [{name: value for name, value in output.items() if name != "url"} for output in manifest["outputs"]]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps({"at": now, "manifest": dict(manifest)}).encode())
+    write_whole(path, json.dumps({"at": now, "manifest": {**manifest, "outputs": outputs}}).encode())
 
 
 def find_made(

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_kling.api.checks import check_age, check_choice, check_seconds
 from airflow_kling.api.inputs import InputFault
+from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
@@ -31,6 +32,8 @@ class KlingTaskBaseOperator(BaseOperator):
     Make one remote task once, wait for it and store what it made.
 
     Returns the manifest (see ``airflow_kling.lifecycle.collect.manifest``); besides, XCom ``task_id`` and ``uris``.
+    Assets among the ``outlets`` get an event with place, size and checksum of the files, task id and units in its
+    extra; an alias gets an asset for each file.
 
     :param kling_conn_id: Connection of type ``kling``. (templated)
     :param fallback_conn_ids: Connections of type ``kling`` to use, in their order, where the one before lacks the
@@ -173,7 +176,7 @@ class KlingTaskBaseOperator(BaseOperator):
         work = make_work(self, context)
         if self.reuse and (made := find_reusable(self, work)):
             self.log.info("Kling task %s of an earlier run made the same: its result is reused", made["task_id"])
-            return self._push(context, made)
+            return push(context, self.outlets, made)
         submitted = self._submit(context, work, pressure)
         self._submitted = submitted
         task, conn_id = submitted.task, submitted.kling_conn_id
@@ -248,12 +251,7 @@ class KlingTaskBaseOperator(BaseOperator):
             from airflow_kling.operators.work import keep_for_reuse
 
             keep_for_reuse(self, context, manifest)
-        return self._push(context, manifest)
-
-    def _push(self, context: Mapping[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
-        context["ti"].xcom_push(key="task_id", value=manifest["task_id"])
-        context["ti"].xcom_push(key="uris", value=[row["uri"] for row in manifest["outputs"] if row["uri"]])
-        return manifest
+        return push(context, self.outlets, manifest)
 
     def _defer(self, trigger: Any, method_name: str, seconds: float) -> None:
         self.defer(trigger=trigger, method_name=method_name, timeout=timedelta(seconds=seconds + DEFERRAL_MARGIN))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import airflow
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_kling.api.redact import redact
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.client import Client
@@ -136,7 +137,8 @@ def find_reusable(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any]
         path = _made_path(operator, work.fingerprint())
     except Exception as error:
         # Whatever reading the input raises: a task of this run that is paid may be there to rejoin.
-        operator.log.info("Nothing is reused, for the input cannot be read: %s", error)
+        reason = redact(f"{type(error).__name__}: {error}")
+        operator.log.info("Nothing is reused, for the input cannot be read: %s", reason)
         return None
     return find_made(path, operator.reuse or 0.0, time.time(), storage_path)
 

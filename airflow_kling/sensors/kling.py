@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_kling.api.families import IMAGE_EXPANSION, get_family
+from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
     from airflow_kling.hooks.kling import KlingHook
@@ -158,10 +159,7 @@ class KlingTaskSensor(BaseSensorOperator):
             output_name=self.output_name,
             include_urls=self.include_urls,
         )
-        uris = [output["uri"] for output in manifest["outputs"] if output["uri"]]
-        context["ti"].xcom_push(key="uris", value=uris)
-        context["ti"].xcom_push(key="task_id", value=self.kling_task_id)
-        return manifest
+        return push(context, self.outlets, manifest)
 
     @cached_property
     def _hook(self) -> KlingHook:

@@ -100,13 +100,13 @@ def test_login_of_blanks_is_no_login():
         ({"port": 8443}, "https://api.cometapi.com"),
         ({"host": "gw.example"}, "https://gw.example"),
         ({"host": " gw.example/ "}, "https://gw.example"),
-        ({"host": "gw.example", "schema": "http"}, "http://gw.example"),
+        ({"host": "localhost", "schema": "http"}, "http://localhost"),
         ({"host": "gw.example", "schema": ""}, "https://gw.example"),
         ({"host": "gw.example", "port": 8443}, "https://gw.example:8443"),
         ({"host": "gw.example:8443"}, "https://gw.example:8443"),
         ({"host": "gw.example:8443", "port": 9}, "https://gw.example:8443"),
         ({"host": "http://127.0.0.1", "port": 8080}, "http://127.0.0.1:8080"),
-        ({"host": "http://gw.example", "schema": "https"}, "http://gw.example"),
+        ({"host": "http://127.0.0.9", "schema": "https"}, "http://127.0.0.9"),
         ({"host": "HTTPS://gw.example"}, "https://gw.example"),
         ({"host": "https://gw.example/base/path/"}, "https://gw.example/base/path"),
         ({"host": "gw.example/base", "port": 8443}, "https://gw.example:8443/base"),
@@ -248,3 +248,25 @@ def test_account_shows_no_secrets(login):
     named = account(login=login)
 
     assert "s3cr3t" not in f"{named!r} {named.credentials!r}"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"host": "http://gw.example"},
+        {"host": "http://api.cometapi.com"},
+        # A login makes the gateway Kling, whose tokens CometAPI must not see, and the other way round.
+        {"login": "ak", "host": "https://api.cometapi.com"},
+        {"gateway": "cometapi", "host": "https://api-singapore.klingai.com"},
+    ],
+)
+def test_a_key_goes_to_its_own_gateway_and_never_in_the_clear(fields):
+    assert refusal(**fields).field in ("host", "gateway")
+
+
+def test_a_gateway_of_the_own_network_may_be_asked_in_the_clear():
+    assert account(host="http://gw.internal", allow_private_hosts=True).base_url == "http://gw.internal"
+
+
+def test_regions_of_kling_share_their_kind_of_key():
+    assert account(gateway="kling-cn", host="https://api-singapore.klingai.com").gateway == "kling-cn"

@@ -81,3 +81,17 @@ def test_redacted_text_is_one_short_line_and_stays_as_it_is(text):
     assert len(once) <= 500
     assert not any(ord(sign) < 32 or sign in "\x7f\u2028\u2029" for sign in once)
     assert redact(once) == once
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Max retries exceeded with url: /out.png?pkey=hunter2&sig=hunter3&auth_key=hunter4",
+        'access_token=hunter2 refresh_token: hunter3 client_secret="hunter4"',
+        '{"AccessKeyId":"hunter2"}',
+        "x_api_key=hunter2",
+        "https:\\/\\/h\\/p?sig=hunter2",
+    ],
+)
+def test_secrets_as_libraries_print_them(text):
+    assert "hunter" not in redact(text)

@@ -259,7 +259,7 @@ def test_each_field_of_the_form_changes_the_account(connect, name, values):
     assert name in CONNECTION_FIELDS
     accounts = []
     for value in values:
-        connect("http://unused", extra={name: value})
+        connect("https://unused", extra={name: value})
         accounts.append(KlingHook().account)
     assert all(one != other for one, other in pairwise(accounts))
 

@@ -12,9 +12,10 @@ from PIL import Image
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.models import ExpandRequest
 from airflow_kling.exceptions import KlingConnectionError, KlingServerError
+from airflow_kling.hooks import storage
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.options import TransportOptions
-from airflow_kling.hooks.storage import fetcher, storage_path
+from airflow_kling.hooks.storage import _is_public, fetcher, storage_path
 
 PLAIN = TransportOptions()
 
@@ -75,7 +76,7 @@ def test_download_gives_large_files_in_pieces(serve):
         pytest.param((302, b"", {"Location": "/again"}), "more than 5 redirects", id="loop"),
         pytest.param("reset", "ConnectionError", id="reset"),
         pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\nConnection: close\r\n\r\nabc", "IncompleteRead", id="cut"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\nConnection: close\r\n\r\nabc", "ChunkedEncodingError", id="cut"
         ),
     ],
 )
@@ -157,3 +158,51 @@ async def test_submitting_from_a_coroutine_is_the_same_request(serve, connect):
     await KlingHook().asubmit(request)
     assert server.requests[0].body == server.requests[1].body
     assert re.search(rb'"up_expansion_ratio": 0.5', server.requests[0].body)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("1.1.1.1", True),
+        ("2606:4700::1111", True),
+        *((private, False) for private in (
+            "127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "::1", "fe80::1%eth0",
+            "fd00::1", "::ffff:127.0.0.1", "2002:a9fe:a9fe::", "64:ff9b::a9fe:a9fe", "168.63.129.16", "224.0.0.1",
+        )),
+    ],
+)  # fmt: skip
+def test_addresses_of_the_own_network_are_told_from_public_ones(address, public):
+    assert _is_public(address) is public
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.1:{port}\\@1.1.1.1", "2130706433"])
+def test_no_way_of_writing_a_private_host_is_asked(serve, host):
+    server = serve((200, b"abc"))
+    host = host.format(port=server.port)
+    url = f"http://{host}/x" if ":" in host else f"http://{host}:{server.port}/x"
+    with pytest.raises(ApiFault):
+        list(fetcher(PLAIN)(url))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://[::1/x", "http://" + "a" * 70 + ".example/x", "http:///x", "http://a b/"])
+def test_a_link_that_is_none_is_a_fault_of_ours(url):
+    with pytest.raises(ApiFault, match="download of a result failed"):
+        list(fetcher(PLAIN)(url))
+
+
+def test_a_failure_never_shows_the_signed_link(serve):
+    server = serve("reset")
+    with pytest.raises(ApiFault) as failed:
+        list(fetcher(PLAIN, allow_private_hosts=True)(f"{server.url}/0.png?Signature=hunter2&pkey=hunter3"))
+    assert "hunter" not in str(failed.value)
+
+
+def test_no_certificate_of_the_connection_goes_to_a_download(serve, monkeypatch):
+    seen = []
+    real = storage.make_session
+    monkeypatch.setattr(storage, "make_session", lambda auth, options: seen.append(options.cert) or real(auth, options))
+    server = serve((200, b"abc"))
+    options = TransportOptions(cert="/no/such/file.pem")
+    assert b"".join(fetcher(options, allow_private_hosts=True)(f"{server.url}/0.png")) == b"abc"
+    assert seen == [None]
