@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -121,7 +122,9 @@ def _record_path() -> str:
 
 def _made_path(operator: KlingTaskBaseOperator, of_fingerprint: str) -> Any:
     folder = _record_path() or operator.output_path or ""
-    return storage_path(folder) / RECORD_FOLDER / "made" / f"{of_fingerprint}.json"
+    # Hashed once more: a record that somebody else wrote names no path.
+    name = hashlib.sha256(str(of_fingerprint).encode()).hexdigest()
+    return storage_path(folder) / RECORD_FOLDER / "made" / f"{name}.json"
 
 
 def find_reusable(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None:
