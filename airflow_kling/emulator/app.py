@@ -178,7 +178,8 @@ class EmulatorApp:
         body = await _read_body(call.request)
         fields = await asyncio.to_thread(decode_body, body, call.dialect)
         call.subject = Subject(call.subject.account, text_of(fields, "external_task_id"), text_of(fields, "prompt"))
-        order, job = await asyncio.to_thread(check_create, call.family, fields, partial(self._fetch, call))
+        find_clip = partial(self.state.find_clip, account=call.subject.account)
+        order, job = await asyncio.to_thread(check_create, call.family, fields, partial(self._fetch, call), find_clip)
         fault = self.state.fire(Place.CREATE, {Stage.READING, Stage.BEFORE}, call.subject)
         if fault is not None:
             raise _Injected(fault, order.n)

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
+import itertools
 import logging
+import math
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from airflow_kling.api.families import IMAGE_EXPANSION
-from airflow_kling.emulator import pictures
+from airflow_kling.api.families import IMAGE_EXPANSION, OutputKind
+from airflow_kling.api.rules import IMAGE_GENERATION, IMAGE_TO_VIDEO, TEXT_TO_VIDEO, VIDEO_EXTENSION
+from airflow_kling.emulator import clips, pictures
 from airflow_kling.emulator.orders import Job, MadeOutput, Order
-from airflow_kling.emulator.state import Accepted, EmulatorState
+from airflow_kling.emulator.state import CLIP_MARK, Accepted, EmulatorState
 
 log = logging.getLogger(__name__)
 
 WATERMARK = "KLING (emulated)"
 CANNED_SIZE = (64, 64)
+CANNED_FRAMES = 25
+SIDE_OF_1K = 1024
+"""Pixels: a generated picture of 1k has about the area of this square, one of 2k the fourfold."""
+GOLDEN_TURN = 97
+"""Steps of 256 between the hues of two seeds next to each other, so that they differ well."""
 SEEDS_PER_TASK = 16
 """More than the nine outputs that a task can have, so that no two outputs share a seed."""
 
@@ -50,9 +59,7 @@ Maker = Callable[[Order, Job, Workplace], list[MadeOutput]]
 
 def expand_pictures(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
     """Make the pictures of an image expansion."""
-    with Image.open(io.BytesIO(job.source)) as stored:
-        upright = ImageOps.exif_transpose(stored)
-        upright.load()
+    upright = _upright(job.source)
     made: list[MadeOutput] = []
     for index in range(order.n):
         if not place.wanted():
@@ -62,8 +69,50 @@ def expand_pictures(order: Order, job: Job, place: Workplace) -> list[MadeOutput
     return made
 
 
+def generate_pictures(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
+    """Make the pictures of an image generation: the given one, or a drawn one, in hues that the prompt chooses."""
+    size = _generated_size(job.options["aspect"], job.options["resolution"])
+    given = pictures.to_rgb(_upright(job.source)) if job.source else None
+    made: list[MadeOutput] = []
+    for index in range(order.n):
+        if not place.wanted():
+            break
+        plain = pictures.sample_picture(*size) if given is None else ImageOps.fit(given, size)
+        made.append(_save(_in_other_hues(plain, order.prompt, place.seed + index), index, order, place.directory))
+    return made
+
+
+def film_picture(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
+    """Make the clip of a picture."""
+    picture = pictures.to_rgb(_upright(job.source))
+    tail = None if job.tail is None else pictures.to_rgb(_upright(job.tail))
+    size = clips.clip_size(*picture.size, order.mode)
+    frames = clips.frame_count(job.options["seconds"])
+    return _save_clip(lambda: clips.camera_move(picture, size, frames, seed=place.seed, tail=tail), order, place)
+
+
+def film_text(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
+    """Make the clip of a prompt: of a drawn picture, in hues that the prompt chooses."""
+    across, down = map(int, job.options["aspect"].split(":"))
+    size = clips.clip_size(across, down, order.mode)
+    picture = _in_other_hues(pictures.sample_picture(*size), order.prompt, place.seed)
+    frames = clips.frame_count(job.options["seconds"])
+    return _save_clip(lambda: clips.camera_move(picture, size, frames, seed=place.seed), order, place)
+
+
+def extend_clip(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
+    """Make the clip of a video extension: the given one, and a move on from its last frame."""
+    return _save_clip(lambda: clips.continued(job.source, job.options["seconds"], seed=place.seed), order, place)
+
+
 #: Who makes the outputs of a family; a family needs a row here and in ``validation.CHECKS``.
-MAKERS: dict[str, Maker] = {IMAGE_EXPANSION: expand_pictures}
+MAKERS: dict[str, Maker] = {
+    IMAGE_EXPANSION: expand_pictures,
+    IMAGE_GENERATION: generate_pictures,
+    IMAGE_TO_VIDEO: film_picture,
+    TEXT_TO_VIDEO: film_text,
+    VIDEO_EXTENSION: extend_clip,
+}
 
 
 class Studio:
@@ -80,7 +129,7 @@ class Studio:
         self._closing = threading.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="kling-emulator-studio")
         self._pending: set[Future[None]] = set()
-        self._canned: Path | None = None
+        self._canned: dict[OutputKind, Path] = {}
 
     def start(self, accepted: Accepted, job: Job) -> None:
         """
@@ -91,19 +140,18 @@ class Studio:
         """
         order, task_id = accepted.task.order, accepted.task.task_id
         if self._state.settings.pictures == "canned":
-            self._state.made(task_id, self._canned_outputs(order))
+            self._give_canned(task_id, order)
             return
         directory = self.root / task_id
         directory.mkdir()
-        source = directory / "source"
-        source.write_bytes(job.source)
+        _store(job, directory)
         place = Workplace(
             directory,
             self._state.settings.engine,
             self._state.settings.seed + accepted.number * SEEDS_PER_TASK,
             functools.partial(self._is_wanted, task_id),
         )
-        future = self._worker.submit(self._make, task_id, order, source, job.options, place)
+        future = self._worker.submit(self._make, task_id, order, replace(job, source=b"", tail=None), place)
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
 
@@ -130,24 +178,84 @@ class Studio:
     def _is_wanted(self, task_id: str) -> bool:
         return not self._closing.is_set() and self._state.task(task_id) is not None
 
-    def _make(self, task_id: str, order: Order, source: Path, options: Mapping[str, float], place: Workplace) -> None:
+    def _make(self, task_id: str, order: Order, job: Job, place: Workplace) -> None:
         try:
             if place.wanted():
-                outputs = MAKERS[order.family.name](order, Job(source.read_bytes(), options), place)
-                source.unlink()
+                outputs = MAKERS[order.family.name](order, _stored(job, place.directory), place)
                 self._state.made(task_id, outputs)
+        except clips.ClipsUnavailable as error:
+            self._state.not_made(task_id, str(error))
         except Exception as error:
             if place.wanted():
                 log.warning("Emulated task %s failed: %s", task_id, error, exc_info=True)
                 self._state.not_made(task_id, f"The emulator could not make the outputs: {type(error).__name__}")
 
-    def _canned_outputs(self, order: Order) -> list[MadeOutput]:
-        if self._canned is None:
-            path = self.root / "canned.png"
-            path.write_bytes(pictures.encode_png(Image.new("RGB", CANNED_SIZE, (120, 144, 156))))
-            self._canned = path
-        path = self._canned
-        return [_output(index, path, path if order.watermark else None) for index in range(order.n)]
+    def _give_canned(self, task_id: str, order: Order) -> None:
+        try:
+            path = self._canned_file(order.family.kind)
+        except clips.ClipsUnavailable as error:
+            self._state.not_made(task_id, str(error))
+            return
+        marked = path if order.watermark else None
+        if order.family.kind is OutputKind.VIDEO:
+            outputs = [_clip_output(task_id, CANNED_FRAMES, path, marked)]
+        else:
+            outputs = [_output(index, path, marked) for index in range(order.n)]
+        self._state.made(task_id, outputs)
+
+    def _canned_file(self, kind: OutputKind) -> Path:
+        path = self._canned.get(kind)
+        if path is None:
+            picture = Image.new("RGB", CANNED_SIZE, (120, 144, 156))
+            if kind is OutputKind.VIDEO:
+                path = self.root / "canned.mp4"
+                clips.write_clip(path, itertools.repeat(picture, CANNED_FRAMES))
+            else:
+                path = self.root / "canned.png"
+                path.write_bytes(pictures.encode_png(picture))
+            self._canned[kind] = path
+        return path
+
+
+def _store(job: Job, directory: Path) -> None:
+    """Keep what the outputs are made of on disk until their turn comes."""
+    (directory / "source").write_bytes(job.source)
+    if job.tail is not None:
+        (directory / "tail").write_bytes(job.tail)
+
+
+def _stored(job: Job, directory: Path) -> Job:
+    """Return the job with what it is made of, which is removed from disk."""
+    found: dict[str, bytes | None] = {"tail": None}
+    for name in ("source", "tail"):
+        path = directory / name
+        if path.exists():
+            found[name] = path.read_bytes()
+            path.unlink()
+    return Job(found.get("source") or b"", job.options, found["tail"])
+
+
+def _upright(source: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(source)) as stored:
+        upright = ImageOps.exif_transpose(stored)
+        upright.load()
+    return upright
+
+
+def _generated_size(aspect: str, resolution: str) -> tuple[int, int]:
+    """Return the size in pixels of a generated picture; the documents name its aspect and "1k" or "2k" only."""
+    across, down = map(int, aspect.split(":"))
+    side = SIDE_OF_1K * int(resolution[0])
+    width, height = side * math.sqrt(across / down), side * math.sqrt(down / across)
+    return round(width / 16) * 16, round(height / 16) * 16
+
+
+def _in_other_hues(picture: Image.Image, prompt: str | None, seed: int) -> Image.Image:
+    """Return a picture whose hues are turned by as much as prompt and seed say."""
+    turn = (hashlib.sha256((prompt or "").encode()).digest()[0] + GOLDEN_TURN * seed) % 256
+    hue, saturation, value = picture.convert("HSV").split()
+    turned = hue.point([(step + turn) % 256 for step in range(256)])
+    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
 def add_watermark(picture: Image.Image) -> Image.Image:
@@ -179,6 +287,26 @@ def _output(index: int, path: Path, marked: Path | None) -> MadeOutput:
         path=path,
         fields={"index": index},
         watermark_name=f"{index}-watermark.png" if marked else None,
+        watermark_path=marked,
+    )
+
+
+def _save_clip(frames: Callable[[], Iterable[Image.Image]], order: Order, place: Workplace) -> list[MadeOutput]:
+    """Write a clip and, where one is wanted, its twin with a watermark; nobody waits for it after a reset."""
+    path, marked = place.directory / "0.mp4", None
+    number = clips.write_clip(path, itertools.takewhile(lambda frame: place.wanted(), frames()))
+    if order.watermark:
+        marked = place.directory / "0-watermark.mp4"
+        clips.write_clip(marked, map(add_watermark, itertools.takewhile(lambda frame: place.wanted(), frames())))
+    return [_clip_output(place.directory.name, number, path, marked)]
+
+
+def _clip_output(task_id: str, frames: int, path: Path, marked: Path | None) -> MadeOutput:
+    return MadeOutput(
+        name="0.mp4",
+        path=path,
+        fields={"id": f"{task_id}{CLIP_MARK}0", "duration": clips.duration_text(frames)},
+        watermark_name="0-watermark.mp4" if marked else None,
         watermark_path=marked,
     )
 

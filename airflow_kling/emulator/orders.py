@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airflow_kling.api.families import Family
 
@@ -21,6 +22,8 @@ class Order:
     :param watermark: Whether each output is wanted with a watermark too.
     :param callback_url: Where it wants to be told.
     :param note: What a reader of the ledger should know.
+    :param mode: Of a clip; an extension has that of the clip that it extends.
+    :param list_units: What it costs where the family has no one price per output.
     """
 
     family: Family
@@ -30,6 +33,8 @@ class Order:
     watermark: bool = False
     callback_url: str | None = None
     note: str = ""
+    mode: str = "std"
+    list_units: float | None = None
 
     @property
     def slots(self) -> int:
@@ -38,8 +43,8 @@ class Order:
 
     @property
     def units(self) -> float:
-        """Resource units by the list price."""
-        return (self.family.units_per_output or 0.0) * self.n
+        """Resource units by the list price; 0 where no list has it."""
+        return self.list_units if self.list_units is not None else (self.family.units_per_output or 0.0) * self.n
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,29 @@ class Job:
     """
     What is needed to make the outputs of an order, and forgotten afterwards.
 
-    :param source: Bytes of the picture to work on.
+    :param source: Bytes of the picture or clip to work on; none where it is made from text.
     :param options: The family's own parameters.
+    :param tail: Bytes of the picture that a clip is to end with.
     """
 
     source: bytes = field(repr=False)
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tail: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClip:
+    """
+    A clip of an earlier task.
+
+    :param path: Its file.
+    :param mode: As it was asked for.
+    :param seconds: Its length.
+    """
+
+    path: Path
+    mode: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 from airflow_kling.api.families import Family
 from airflow_kling.emulator.clock import Clock, milliseconds
 from airflow_kling.emulator.faults import Effect, Fault, FaultBook, Place, Stage, Subject
-from airflow_kling.emulator.orders import MadeOutput, Order
+from airflow_kling.emulator.orders import FoundClip, MadeOutput, Order
 from airflow_kling.emulator.refusals import Refusal, unknown_task
 from airflow_kling.emulator.settings import RESULT_LIFETIME, Dialect, EmulatorSettings
 
@@ -25,6 +25,9 @@ MAX_SUBMITTED = 1.0
 
 FAIL_MESSAGE = "Failure to pass the risk control system"
 UNKNOWN_WORD = "archived"
+
+CLIP_MARK = "-clip-"
+"""Stands in a clip's id between its task's id and its number."""
 
 SUBMITTED, PROCESSING, SUCCEED, FAILED = "submitted", "processing", "succeed", "failed"
 
@@ -306,6 +309,21 @@ class EmulatorState:
             self._settle()
             record = self._books.tasks.get(task_id)
             return None if record is None else self._view(record)
+
+    def find_clip(self, video_id: str, *, account: str) -> FoundClip | None:
+        """
+        Return a clip of a finished task that is not cleared yet; None where there is none.
+
+        :param video_id: As the task's result says it.
+        :param account: Whose; others' clips are unknown.
+        """
+        view = self.task(video_id.rpartition(CLIP_MARK)[0])
+        if view is None or view.subject.account != account or self.clock.now() >= view.expires:
+            return None
+        for output in view.outputs:
+            if output.fields.get("id") == video_id:
+                return FoundClip(output.path, view.order.mode, float(output.fields["duration"]))
+        return None
 
     def made(self, task_id: str, outputs: Sequence[MadeOutput]) -> None:
         """

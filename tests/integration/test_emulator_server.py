@@ -304,7 +304,7 @@ class TestRoutes:
 
     @pytest.mark.parametrize("prefix", ["/v1", "/kling/v1"])
     def test_families_known_by_name_only(self, client, prefix):
-        for address in ("videos/image2video", "videos/image2video/x"):
+        for address in ("videos/avatar/image2video", "videos/avatar/image2video/x"):
             url = f"{client.server.url}{prefix}/{address}"
             answer = client.session.get(url, headers=KEY, timeout=10)
             assert (answer.status_code, answer.json()["code"]) == (404, 1203)
@@ -430,7 +430,11 @@ class TestDownloads:
 class TestControl:
     def test_index(self, client):
         index = client.control("GET", "").json()
-        assert (index["emulator"], index["version"], index["families"]) == ("kling", __version__, ["image-expansion"])
+        assert (index["emulator"], index["version"], index["families"]) == (
+            "kling",
+            __version__,
+            ["image-expansion", "image-generation", "image-to-video", "text-to-video", "video-extension"],
+        )
 
     def test_clock(self, client):
         before = client.control("GET", "clock").json()

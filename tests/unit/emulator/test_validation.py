@@ -178,7 +178,7 @@ def test_one_spelling_at_a_time(body):
 
 
 def test_families_that_are_known_by_name_only():
-    with pytest.raises(Refusal, match="image-to-video is not emulated") as caught:
-        check_create(FAMILIES["image-to-video"], {}, no_fetch)
+    with pytest.raises(Refusal, match="avatar is not emulated") as caught:
+        check_create(FAMILIES["avatar"], {}, no_fetch)
     assert (caught.value.code, caught.value.http_status) == (1203, 404)
     assert set(CHECKS) <= set(FAMILIES)
