@@ -1,4 +1,4 @@
-"""The command line: ``airflow-kling demo`` and ``airflow-kling emulator``."""
+"""The command line: ``airflow-kling demo``, ``emulator`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from airflow_kling import __version__
 from airflow_kling.api.checks import MAX_N, MAX_RATIO
 from airflow_kling.emulator.command import add_arguments as add_emulator_arguments
 from airflow_kling.emulator.command import run as run_emulator
+from airflow_kling.plan_command import add_arguments as add_plan_arguments
+from airflow_kling.plan_command import run as run_plan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     emulator = commands.add_parser("emulator", help="run the emulator of Kling's API until it is interrupted")
     add_emulator_arguments(emulator)
     emulator.set_defaults(run=run_emulator)
+    plan = commands.add_parser("plan", help="show what reframing a picture takes and costs; sends nothing")
+    add_plan_arguments(plan)
+    plan.set_defaults(run=run_plan)
     return parser
 
 
