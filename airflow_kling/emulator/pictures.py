@@ -33,6 +33,8 @@ MIN_BAND = 24
 """Least depth of that band in pixels: a shallower one is lost on PyPatchMatch's coarsest levels."""
 MARGIN = 64
 """Pixels beyond that band which PyPatchMatch sees but does not copy: at the edge of what it sees it does worse."""
+DARKEST = 16
+"""What black is lifted to, of 255, while PyPatchMatch is at work."""
 GUIDE_WEIGHT = (0.06, 0.12)
 """How strongly new canvas keeps to the level of its source: more keeps a horizon level, less lets a slope go on."""
 BORDER_RING = 0.03
@@ -226,7 +228,7 @@ class _Synthesis:
 
 
 def _synthesise(picture: Pixels, frame: _Frame, seed: int, engine: Engine) -> _Synthesis:
-    too_thin = min(frame.width, frame.height) < MIN_BAND
+    too_thin = min(frame.width, frame.height) < 2 * MIN_BAND
     if engine == "reflect" or too_thin:
         return _reflect(picture, frame, seed)
     try:
@@ -314,20 +316,21 @@ def _copy_patches(
     """Fill a hole from what is not ignored; tell what could not be filled."""
     import patchmatch
 
-    # Nothing known is quite black, so that black tells the pixels that PyPatchMatch found no patch for.
-    canvas = np.maximum(canvas, 1)
+    # Nothing known stays quite dark, so that darkness tells the pixels that PyPatchMatch found too few patches for.
+    scale = (255 - DARKEST) / 255
+    lifted = _to_bytes(DARKEST + scale * canvas)
     with _patchmatch_lock:
         patchmatch.set_verbose(False)
         patchmatch.set_random_seed(seed)
         filled = patchmatch.inpaint_regularity(
-            canvas, hole, guide, global_mask=ignored, patch_size=PATCH_RADIUS, guide_weight=weight
+            lifted, hole, guide, global_mask=ignored, patch_size=PATCH_RADIUS, guide_weight=weight
         )
-        missing = hole & ~filled.any(axis=2)
-        # The sources were too sparse for its coarsest levels: what is missing may be copied from anywhere.
+        missing: Mask = hole & (filled < DARKEST / 2).any(axis=2)
+        # The sources were too sparse for its coarsest levels: what is missing is copied from anywhere, new canvas too.
         if missing.any():
             filled = patchmatch.inpaint(filled, missing, patch_size=PATCH_RADIUS)
-            missing &= ~filled.any(axis=2)
-    return filled, missing
+            missing &= (filled < DARKEST / 2).any(axis=2)
+    return _to_bytes((filled.astype(np.float32) - DARKEST) / scale), missing
 
 
 def _without_seam(new: Pixels, border: Pixels) -> Pixels:

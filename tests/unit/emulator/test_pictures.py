@@ -58,6 +58,13 @@ def row_steps(picture: np.ndarray) -> np.ndarray:
     return np.abs(np.diff(picture, axis=0)).mean(axis=(1, 2))
 
 
+def broad_step(picture: np.ndarray, row: int) -> float:
+    """Mean difference between what lies above and below a row, where that is wider than a few pixels."""
+    above, below = picture[row - 8 : row].mean(axis=0), picture[row : row + 8].mean(axis=0)
+    blocks = (above - below)[: len(above) // 16 * 16].reshape(-1, 16, 3).mean(axis=1)
+    return float(np.abs(blocks).mean())
+
+
 # --- sizes and offsets ---
 
 
@@ -163,15 +170,34 @@ def test_seed_holds_while_others_expand(small):
 @pytest.mark.parametrize("photograph", ["coffee", "chelsea"])
 @pytest.mark.parametrize("turns", range(4), ids=["up", "right", "down", "left"])
 def test_border_is_no_seam(request, engine, photograph, turns):
-    original = request.getfixturevalue(photograph)
+    original = request.getfixturevalue(photograph).resize((240, 160))
     ratios = tuple(0.2 if side == turns else 0 for side in (0, 2, 3, 1))  # up, down, left, right
     expanded = pixels(expand(original, *ratios, engine=engine))
-    added = round(0.2 * (original.height if turns in (0, 2) else original.width))
-    steps = row_steps(np.rot90(expanded, turns))
+    added = 32 if turns in (0, 2) else 48
+    turned = np.rot90(expanded, turns)
+    steps = row_steps(turned)
     inside = steps[added : added + 40].mean()
     assert steps[added - 1] < 1.3 * inside
-    # Nor may a step hide just beyond the feathered rows.
-    assert steps[added - 12 : added].max() < 2.2 * inside
+    # Nor may the new canvas as a whole be brighter or darker beside the border, which is what an eye sees first.
+    assert broad_step(turned, added) < 1.5 * broad_step(turned, added + 20) + 4
+
+
+@pytest.mark.parametrize("turns", [1, 3], ids=["right", "left"])
+def test_no_step_hides_beside_the_border(chelsea, turns):
+    # Beside these borders there is nothing as bright to copy: PyPatchMatch leaves a step two or three pixels away.
+    ratios = (0, 0, 0.2 * (turns == 3), 0.2 * (turns == 1))
+    steps = row_steps(np.rot90(pixels(expand(chelsea, *ratios, engine="patchmatch")), turns))
+    assert steps[78:90].max() < 1.7 * steps[90:130].mean()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sharpness_does_not_end_at_the_border(coffee, engine):
+    # Large enough for new canvas to be scaled up: what is scaled up is blurred.
+    original = coffee.resize((1800, 1200), Image.Resampling.LANCZOS)
+    grain = np.random.default_rng(0).integers(-30, 31, (1200, 1800, 1))
+    original = Image.fromarray(np.clip(pixels(original) + grain, 0, 255).astype(np.uint8))
+    steps = row_steps(pixels(expand(original, 0.3, 0, 0, 0, engine=engine)))
+    assert steps[354:360].mean() > 0.6 * steps[360:400].mean()
 
 
 def test_new_canvas_is_as_detailed_as_the_picture(coffee):
@@ -199,6 +225,8 @@ def test_subject_is_not_cloned():
         # PyPatchMatch leaves black holes where the band that it may copy from is too shallow for its coarsest levels.
         ((300, 750), (0, 0, 0, 2.0)),
         ((1250, 500), (0.36, 0.36, 0.36, 0.36)),
+        # Too thin for any patch.
+        ((4000, 60), (0.1, 0.1, 0.1, 0.1)),
     ],
 )
 def test_plain_picture_stays_plain(engine, size, ratios):
@@ -207,15 +235,24 @@ def test_plain_picture_stays_plain(engine, size, ratios):
     assert np.abs(expanded - plain).max() <= 1
 
 
-def test_black_and_frames_leave_no_holes(coffee):
-    # Black is what PyPatchMatch leaves where it finds no patch, and a white frame is all that may be copied here.
-    framed = Image.new("RGB", (400, 400), "white")
-    framed.paste(coffee.resize((370, 370)), (15, 15))
-    framed.paste((0, 0, 0), (100, 100, 300, 300))
-    expanded = pixels(expand(framed, 0.2, 0.2, 0.2, 0.2, engine="patchmatch"))
-    new = np.concatenate([expanded[:70], expanded[-70:]])
-    assert new.mean() > 220
-    assert np.array_equal(expanded[200:340, 200:340], np.zeros((140, 140, 3)))
+@pytest.mark.parametrize("ratios", [(0, 2.0, 0, 0), (0.2, 0.2, 0.2, 0.2)])
+def test_frame_is_continued_not_what_it_frames(coffee, ratios):
+    # The frame is all that may be copied, and too thin for PyPatchMatch's coarsest levels.
+    framed = Image.new("RGB", (400, 300), "white")
+    framed.paste(coffee.resize((380, 280)), (10, 10))
+    expanded = pixels(expand(framed, *ratios, engine="patchmatch"))
+    _, _, x, y = expanded_size(400, 300, *ratios)
+    expanded[y : y + 300, x : x + 400] = 255
+    assert expanded.mean() > 245
+
+
+def test_darkness_stays_dark_and_light_stays_light():
+    # Where it finds too few patches PyPatchMatch darkens: in a picture that is black itself, too, that must be told.
+    rows, columns = np.mgrid[:240, :300]
+    ramp = np.where((columns // 30 + rows // 30) % 2, 0, 60 + columns // 2)[..., None].repeat(3, axis=2)
+    original = Image.fromarray(ramp.astype(np.uint8))
+    expanded = pixels(expand(original, 0.2, 0.2, 0.2, 0.2, engine="patchmatch"))
+    assert 0.35 < (expanded < 10).mean() < 0.65
 
 
 # --- engines ---
@@ -251,6 +288,16 @@ def test_auto_reflects_when_patchmatch_fails(small, monkeypatch, caplog):
     assert "native library is not available" in caplog.text
     with pytest.raises(RuntimeError):
         expand(small, *SIDES, engine="patchmatch")
+
+
+def test_what_patchmatch_leaves_black_is_reflected(small, monkeypatch):
+    def leave(canvas, hole, *args, **kwargs):
+        return np.where(hole[..., None], 0, canvas).astype(np.uint8)
+
+    monkeypatch.setattr("patchmatch.inpaint_regularity", leave)
+    monkeypatch.setattr("patchmatch.inpaint", leave)
+    expanded = pixels(expand(small, *SIDES, engine="patchmatch"))
+    assert np.concatenate([expanded[:, :45], expanded[:, -45:]]).max(axis=2).min() > 20
 
 
 def test_auto_takes_patchmatch(small):
