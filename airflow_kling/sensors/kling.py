@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_kling.api.families import IMAGE_EXPANSION, get_family
+from airflow_kling.operators.base import DEFERRAL_MARGIN
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.wait import Decision, Wait
 
-DEFERRAL_MARGIN = 600
 FAULT_PAUSE = 5.0
 """Seconds between polls that fail, for a sensor in mode reschedule."""
 
