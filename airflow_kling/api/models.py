@@ -20,11 +20,13 @@ from airflow_kling.api.checks import (
     check_prompt,
     check_ratio,
     check_watermark,
-    is_url,
 )
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION, Family, OutputKind
 from airflow_kling.api.gateways import DOWN_RATIO_FIELD
+from airflow_kling.api.rules import PICTURE_FIELDS
 
+LONG_TEXT = 8192
+"""Characters from which on a text counts as a picture's base64, the limit of a URL."""
 _COPY_STEP = 1 << 20
 
 
@@ -164,7 +166,7 @@ class ExpandRequest:
             fields["callback_url"] = self.callback_url
         if self.external_task_id:
             fields["external_task_id"] = self.external_task_id
-        return _body_with_image(fields, self.image)
+        return json_body({"image": self.image} | fields)
 
     def parameters(self, down_ratio_field: str = DOWN_RATIO_FIELD) -> dict[str, Any]:
         """
@@ -186,13 +188,23 @@ class ExpandRequest:
         return fields | dict(self.extra_body)
 
 
-def _body_with_image(fields: dict[str, Any], image: str) -> bytes:
-    if is_url(image):
-        return json.dumps({"image": image} | fields).encode()
+def json_body(fields: Mapping[str, Any]) -> bytes:
+    """
+    Return a JSON object; long texts are copied once only, for at 10 MB each further copy counts.
+
+    :param fields: Its fields.
+    """
     buffer = io.BytesIO()
-    buffer.write(b'{"image": "')
-    for start in range(0, len(image), _COPY_STEP):
-        buffer.write(image[start : start + _COPY_STEP].encode("ascii"))
-    buffer.write(b'", ')
-    buffer.write(json.dumps(fields)[1:].encode())
+    separator = b"{"
+    for name, value in fields.items():
+        buffer.write(separator + json.dumps(name).encode() + b": ")
+        if isinstance(value, str) and len(value) > LONG_TEXT and name in PICTURE_FIELDS:
+            buffer.write(b'"')
+            for start in range(0, len(value), _COPY_STEP):
+                buffer.write(value[start : start + _COPY_STEP].encode("ascii"))
+            buffer.write(b'"')
+        else:
+            buffer.write(json.dumps(value).encode())
+        separator = b", "
+    buffer.write(b"}" if fields else b"{}")
     return buffer.getvalue()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -13,6 +11,7 @@ from typing import Any, ClassVar
 from airflow_kling.api.checks import check_callback_url, check_external_task_id
 from airflow_kling.api.families import FAMILIES, Family, get_family
 from airflow_kling.api.gateways import DOWN_RATIO_FIELD
+from airflow_kling.api.models import LONG_TEXT, json_body
 from airflow_kling.api.rules import (
     IMAGE_GENERATION,
     IMAGE_TO_VIDEO,
@@ -30,10 +29,6 @@ from airflow_kling.api.rules import (
 )
 
 Rows = Sequence[Mapping[str, Any]]
-
-_COPY_STEP = 1 << 20
-_LONG_TEXT = 8192
-"""Characters from which on a text counts as a picture's base64, the limit of a URL."""
 
 
 class _CheckedRequest:
@@ -362,28 +357,6 @@ class AnyRequest:
         return told_by_hash(dict(self.fields))
 
 
-def json_body(fields: Mapping[str, Any]) -> bytes:
-    """
-    Return a JSON object; long texts are copied once only, for at 10 MB each further copy counts.
-
-    :param fields: Its fields.
-    """
-    buffer = io.BytesIO()
-    separator = b"{"
-    for name, value in fields.items():
-        buffer.write(separator + json.dumps(name).encode() + b": ")
-        if isinstance(value, str) and len(value) > _LONG_TEXT and name in PICTURE_FIELDS:
-            buffer.write(b'"')
-            for start in range(0, len(value), _COPY_STEP):
-                buffer.write(value[start : start + _COPY_STEP].encode("ascii"))
-            buffer.write(b'"')
-        else:
-            buffer.write(json.dumps(value).encode())
-        separator = b", "
-    buffer.write(b"}" if fields else b"{}")
-    return buffer.getvalue()
-
-
 def told_by_hash(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the fields with each picture, wherever it is, replaced by its hash.
@@ -395,7 +368,7 @@ def told_by_hash(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        is_picture = name in (*PICTURE_FIELDS, "mask") or len(value) > _LONG_TEXT
+        is_picture = name in (*PICTURE_FIELDS, "mask") or len(value) > LONG_TEXT
         return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}" if is_picture else value
     if isinstance(value, Mapping):
         return told_by_hash(value)
