@@ -118,6 +118,14 @@ class KlingTaskBaseOperator(BaseOperator):
         """
         raise NotImplementedError
 
+    def parameters(self, source: Source) -> Mapping[str, Any]:
+        """
+        Return what shows in the result beside the source: it goes into the fingerprint.
+
+        :param source: What :meth:`read_source` returned.
+        """
+        return self.build_request(source, None).parameters()
+
     # -- the life of the task ------------------------------------------------------------------------------------
 
     def slots(self) -> int:

@@ -43,9 +43,8 @@ def make_work(operator: KlingTaskBaseOperator, context: Mapping[str, Any]) -> Wo
     conn_id = operator.kling_conn_id
 
     def hash_input() -> str:
-        request = operator.build_request(source(), None)
         base_url = KlingHook(conn_id).account.base_url
-        return fingerprint(operator.family, source().identity, request.parameters(), conn_id, base_url)
+        return fingerprint(operator.family, source().identity, operator.parameters(source()), conn_id, base_url)
 
     def build(external_id: str) -> TaskRequest:
         # Found out before anything is paid: the place and the names of the results.
