@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_kling.api.gateways import Account
     from airflow_kling.api.models import Task
     from airflow_kling.hooks.options import TransportOptions
+    from airflow_kling.lifecycle.collect import Edit
     from airflow_kling.lifecycle.end import End
 
 PROBE_TASK_ID = "airflow-kling-connection-test"
@@ -157,6 +158,7 @@ class KlingHook(HttpHook):
         *,
         output_name: str | None = None,
         include_urls: bool = False,
+        edit: Edit | None = None,
     ) -> dict[str, Any]:
         """
         Store what a task made, and return the manifest.
@@ -165,6 +167,7 @@ class KlingHook(HttpHook):
         :param output_path: Folder or prefix; without one nothing is stored.
         :param output_name: What files are called, without their ending: a text with ``{task_id}`` and ``{index}``.
         :param include_urls: Whether the manifest holds the signed links.
+        :param edit: Is shown every whole download before it is stored, and may have other bytes stored instead.
         :raises KlingError: where a result cannot be downloaded, or is not what it should be.
         """
         stored = None
@@ -177,6 +180,7 @@ class KlingHook(HttpHook):
                     fetch,
                     renew=lambda: self.client.get_task(task.task_id, task.family),
                     name=output_name or DEFAULT_NAME,
+                    edit=edit,
                 )
         return manifest(task, self.kling_conn_id, stored, include_urls=include_urls)
 
@@ -188,6 +192,7 @@ class KlingHook(HttpHook):
         output_path: str | None = None,
         output_name: str | None = None,
         include_urls: bool = False,
+        edit: Edit | None = None,
     ) -> dict[str, Any]:
         """
         Collect a task whose wait ended in success, or raise what happened instead.
@@ -197,6 +202,7 @@ class KlingHook(HttpHook):
         :param output_path: Folder or prefix; without one nothing is stored.
         :param output_name: What files are called, see :meth:`collect`.
         :param include_urls: Whether the manifest holds the signed links.
+        :param edit: Is shown every whole download before it is stored, and may have other bytes stored instead.
         :raises KlingTaskFailed: where the task failed.
         :raises KlingTaskTimeout: where it had not ended in time; it goes on.
         :raises KlingError: where it could not be watched any longer, or not collected.
@@ -204,7 +210,7 @@ class KlingHook(HttpHook):
         if end.outcome is not Outcome.SUCCEEDED:
             raise error_from_end(end, timeout)
         task = self.get_task(end.task_id, end.family)
-        collected = self.collect(task, output_path, output_name=output_name, include_urls=include_urls)
+        collected = self.collect(task, output_path, output_name=output_name, include_urls=include_urls, edit=edit)
         self.log.info("Kling task %s collected: %s", task.task_id, summary(task, output_path))
         return collected
 

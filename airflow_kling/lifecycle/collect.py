@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, BinaryIO, Protocol
 
 from airflow_kling.api.families import OutputKind
@@ -21,6 +23,7 @@ SIGNATURE_LENGTH = 16
 DEFAULT_NAME = "{task_id}-{index}"
 MAX_OUTPUT_BYTES = 4 * 1024**3
 EXPIRED_STATUSES = (401, 403, 404, 410)
+_STEP = 1 << 20
 
 #: First bytes -> kind and ending of the file's name.
 SIGNATURES: tuple[tuple[re.Pattern[bytes], OutputKind, str], ...] = (
@@ -59,6 +62,8 @@ class Directory(Protocol):
 
 Fetch = Callable[[str], Iterator[bytes]]
 Renew = Callable[[], Task]
+#: Given a whole download, returns the bytes to store in its place, or None to keep it.
+Edit = Callable[[BinaryIO, Output], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Stored:
     :param height: Pixels, of a picture.
     :param size_bytes: Bytes written.
     :param sha256: Checksum of the bytes.
+    :param edited: Whether these are other bytes than the vendor's.
     """
 
     uri: str
@@ -78,6 +84,7 @@ class Stored:
     height: int | None
     size_bytes: int
     sha256: str
+    edited: bool = False
 
 
 def collect(
@@ -88,6 +95,7 @@ def collect(
     renew: Renew | None = None,
     name: str = DEFAULT_NAME,
     max_bytes: int = MAX_OUTPUT_BYTES,
+    edit: Edit | None = None,
 ) -> dict[int, Stored]:
     """
     Store every output of a task; a file is there whole or not at all.
@@ -98,6 +106,7 @@ def collect(
     :param renew: Asks for the task again, for a link that has expired.
     :param name: What files are called, without their ending: a text with ``{task_id}`` and ``{index}``.
     :param max_bytes: Size at which a download is broken off.
+    :param edit: Is shown every whole download before it becomes visible, and may have other bytes stored instead.
     :raises InputFault: for a name that leaves the folder.
     :raises ApiFault: where an output cannot be downloaded, is too large, or is not what it should be.
     """
@@ -109,13 +118,13 @@ def collect(
     stored = {}
     for index, file_stem in names.items():
         try:
-            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes)
+            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes, edit)
         except ApiFault as fault:
             if renew is None or fault.info.http_status not in EXPIRED_STATUSES:
                 raise
             outputs |= {output.index: output for output in renew().outputs}
             renew = None
-            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes)
+            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes, edit)
     return stored
 
 
@@ -217,30 +226,55 @@ def _output_row(output: Output, stored: Stored | None) -> dict[str, Any]:
         "duration": output.duration,
         "size_bytes": stored.size_bytes if stored else None,
         "sha256": stored.sha256 if stored else None,
-    }
+    } | ({"edited": True} if stored and stored.edited else {})
 
 
-def _store(task: Task, output: Output, directory: Directory, name: str, fetch: Fetch, max_bytes: int) -> Stored:
+def _store(
+    task: Task, output: Output, directory: Directory, name: str, fetch: Fetch, max_bytes: int, edit: Edit | None
+) -> Stored:
     chunks = fetch(output.url)
     first = b""
     while len(first) < SIGNATURE_LENGTH and (chunk := next(chunks, b"")):
         first += chunk
-    path = directory / f"{name}{_ending(first, task, output)}"
+    ending = _ending(first, task, output)
+    download = _bounded(itertools.chain([first], chunks), task, output, max_bytes)
+    if edit is None:
+        return _write(directory, name + ending, download, output)
+    with tempfile.TemporaryFile() as whole:
+        for chunk in download:
+            whole.write(chunk)
+        whole.seek(0)
+        edited = edit(whole, output)
+        if edited is not None:
+            return replace(_write(directory, name + _ending(edited, task, output), [edited], output), edited=True)
+        whole.seek(0)
+        return _write(directory, name + ending, iter(partial(whole.read, _STEP), b""), output)
+
+
+def _bounded(chunks: Iterable[bytes], task: Task, output: Output, max_bytes: int) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(task, output, max_bytes)
+        yield chunk
+
+
+def _write(directory: Directory, name: str, chunks: Iterable[bytes], output: Output) -> Stored:
+    path = directory / name
     if "/" in name:
         path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    hidden = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     digest, size = hashlib.sha256(), 0
     try:
-        with partial.open("wb") as file:
-            for chunk in itertools.chain([first], chunks):
-                size += len(chunk)
-                if size > max_bytes:
-                    raise _too_large(task, output, max_bytes)
+        with hidden.open("wb") as file:
+            for chunk in chunks:
                 file.write(chunk)
                 digest.update(chunk)
-        partial.replace(path)
+                size += len(chunk)
+        hidden.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        hidden.unlink(missing_ok=True)
         raise
     width, height = _pixels(path) if output.kind is OutputKind.IMAGE else (None, None)
     return Stored(str(path), width, height, size, digest.hexdigest())
