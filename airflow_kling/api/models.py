@@ -23,7 +23,7 @@ from airflow_kling.api.checks import (
 )
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION, Family, OutputKind
 from airflow_kling.api.gateways import DOWN_RATIO_FIELD
-from airflow_kling.api.rules import PICTURE_FIELDS
+from airflow_kling.api.rules import IMAGE_UNIT_USD, PICTURE_FIELDS
 
 LONG_TEXT = 8192
 """Characters from which on a text counts as a picture's base64, the limit of a URL."""
@@ -152,6 +152,11 @@ class ExpandRequest:
     def units(self) -> float:
         """Resource units by the list price."""
         return (self.family.units_per_output or 0.0) * self.n
+
+    @property
+    def price(self) -> float:
+        """US dollars by the list price."""
+        return round(self.units * IMAGE_UNIT_USD, 6)
 
     def body(self, down_ratio_field: str = DOWN_RATIO_FIELD) -> bytes:
         """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_kling.api.gateways import Account
     from airflow_kling.api.models import Task
     from airflow_kling.hooks.options import TransportOptions
-    from airflow_kling.lifecycle.collect import Edit
+    from airflow_kling.lifecycle.collect import Edit, Fetch
     from airflow_kling.lifecycle.end import End
 
 PROBE_TASK_ID = "airflow-kling-connection-test"
@@ -115,6 +115,11 @@ class KlingHook(HttpHook):
         async with shared_session(self.kling_conn_id, options) as session:
             yield AsyncClient(account, session, TokenSource(account.credentials), options)
 
+    @cached_property
+    def fetch(self) -> Fetch:
+        """What gives the bytes behind a URL, without the key; private addresses only where the connection allows."""
+        return fetcher(self._options, allow_private_hosts=self.account.allow_private_hosts)
+
     # -- tasks ---------------------------------------------------------------------------------------------------
 
     def submit(self, request: TaskRequest) -> Task:
@@ -172,47 +177,31 @@ class KlingHook(HttpHook):
         """
         stored = None
         if output_path:
-            fetch = fetcher(self._options, allow_private_hosts=self.account.allow_private_hosts)
             with errors_for(f"task {task.task_id}"):
                 stored = collect(
                     task,
                     storage_path(output_path),
-                    fetch,
+                    self.fetch,
                     renew=lambda: self.client.get_task(task.task_id, task.family),
                     name=output_name or DEFAULT_NAME,
                     edit=edit,
                 )
+        self.log.info("Kling task %s collected: %s", task.task_id, summary(task, output_path))
         return manifest(task, self.kling_conn_id, stored, include_urls=include_urls)
 
-    def finish(
-        self,
-        end: End,
-        *,
-        timeout: float,
-        output_path: str | None = None,
-        output_name: str | None = None,
-        include_urls: bool = False,
-        edit: Edit | None = None,
-    ) -> dict[str, Any]:
+    def succeeded(self, end: End, timeout: float) -> Task:
         """
-        Collect a task whose wait ended in success, or raise what happened instead.
+        Return a task whose wait ended in success, or raise what happened instead.
 
         :param end: How the wait ended.
         :param timeout: Seconds that the wait was allowed.
-        :param output_path: Folder or prefix; without one nothing is stored.
-        :param output_name: What files are called, see :meth:`collect`.
-        :param include_urls: Whether the manifest holds the signed links.
-        :param edit: Is shown every whole download before it is stored, and may have other bytes stored instead.
         :raises KlingTaskFailed: where the task failed.
         :raises KlingTaskTimeout: where it had not ended in time; it goes on.
-        :raises KlingError: where it could not be watched any longer, or not collected.
+        :raises KlingError: where it could not be watched any longer.
         """
         if end.outcome is not Outcome.SUCCEEDED:
             raise error_from_end(end, timeout)
-        task = self.get_task(end.task_id, end.family)
-        collected = self.collect(task, output_path, output_name=output_name, include_urls=include_urls, edit=edit)
-        self.log.info("Kling task %s collected: %s", task.task_id, summary(task, output_path))
-        return collected
+        return self.get_task(end.task_id, end.family)
 
     async def asubmit(self, request: TaskRequest) -> Task:
         """Create a task, as :meth:`submit`; never from a trigger, which Airflow may run twice."""

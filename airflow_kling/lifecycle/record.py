@@ -39,6 +39,7 @@ class Record:
     :param at: Seconds since the epoch at which it was about to be sent.
     :param task_id: The vendor's id, once accepted.
     :param earlier: The task that stands if this create turns out to have made none.
+    :param source_size: Width and height in pixels of the picture that a reframing was planned for.
     """
 
     stage: Stage
@@ -50,6 +51,7 @@ class Record:
     at: float
     task_id: str | None = None
     earlier: Record | None = None
+    source_size: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON."""
@@ -68,11 +70,12 @@ def record_from_json(fields: object) -> Record:
         raise ValueError("not a record of this version")
     try:
         known = {name: value for name, value in fields.items() if name != "version"}
-        earlier = known.get("earlier")
-        return Record(
-            **known | {"stage": Stage(known["stage"]), "earlier": record_from_json(earlier) if earlier else None}
-        )
-    except (KeyError, TypeError) as error:
+        earlier, size = known.get("earlier"), known.get("source_size")
+        known["stage"] = Stage(known["stage"])
+        known["earlier"] = record_from_json(earlier) if earlier else None
+        known["source_size"] = (int(size[0]), int(size[1])) if size else None
+        return Record(**known)
+    except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a record: {error}") from None
 
 

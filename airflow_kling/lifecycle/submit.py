@@ -52,6 +52,7 @@ class Work:
     :param epoch: Number of tries before the user's last clear: 0 until one, and higher after each.
     :param retried: Whether an earlier try of this epoch may have submitted.
     :param on_existing: What a clear does with an earlier task.
+    :param source_size: Width and height in pixels of the picture that a reframing was planned for.
     """
 
     family: str
@@ -62,6 +63,7 @@ class Work:
     epoch: int = 0
     retried: bool = False
     on_existing: OnExisting = OnExisting.REATTACH
+    source_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +289,15 @@ class Submission:
                     self._write(Record(Stage.REFUSED, external_id, last, "", work.epoch, generation, self._now()))
             raise
         intent = Record(
-            Stage.INTENT, external_id, last, work.fingerprint(), work.epoch, generation, self._now(), None, earlier
+            stage=Stage.INTENT,
+            external_task_id=external_id,
+            kling_conn_id=last,
+            fingerprint=work.fingerprint(),
+            epoch=work.epoch,
+            generation=generation,
+            at=self._now(),
+            earlier=earlier,
+            source_size=work.source_size,
         )
         for conn_id in first:
             try:

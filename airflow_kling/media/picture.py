@@ -6,8 +6,10 @@ import base64
 import hashlib
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from airflow_kling.api.checks import MAX_IMAGE_BYTES
 from airflow_kling.api.inputs import InputFault
@@ -21,11 +23,13 @@ _CHUNK = 3 << 18  # a multiple of 3, so that the base64 of chunks can be joined
 _BLOCK = 1 << 16
 _ORIENTATION = 0x0112
 _TURNED = range(2, 9)
+_ON_ITS_SIDE = range(5, 9)
 _QUALITIES = (95, 90, 85, 75)
+_JPEG_MODES = ("RGB", "L", "CMYK")
 _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 #: What Pillow raises for damaged files; its UnidentifiedImageError is an OSError.
-_DAMAGED = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error)
+DAMAGED = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error)
 _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG"}
 _ADVICE = "give a JPG or PNG of at most 10 MB, at least 300 px on each side, between 1:2.5 and 2.5:1"
 
@@ -76,9 +80,22 @@ def read_picture(path: Openable, name: str) -> Encoded:
     :param name: How messages call it.
     :raises InputFault: for a file that is missing, unreadable, empty, of another type, truncated, or out of limits.
     """
+    with reading(path, name) as stream:
+        return encode_picture(stream, name)
+
+
+@contextmanager
+def reading(path: Openable, name: str) -> Iterator[BinaryIO]:
+    """
+    Open a picture's file, and say in words what is wrong with it.
+
+    :param path: Where it lies.
+    :param name: How messages call it.
+    :raises InputFault: for a file that is missing or unreadable.
+    """
     try:
         with path.open("rb") as stream:
-            return encode_picture(stream, name)
+            yield stream
     except InputFault:
         raise
     except FileNotFoundError:
@@ -106,7 +123,25 @@ def encode_picture(stream: BinaryIO, name: str) -> Encoded:
     if not probe.turned:
         return _encode(stream)
     sha256 = _encode(stream).sha256
-    return Encoded(_encode(_upright(stream, probe.format, name)).base64, sha256)
+    stream.seek(0)
+    content = save_within(*open_upright(stream, name))
+    if len(content) > MAX_IMAGE_BYTES:
+        raise InputFault(
+            "image",
+            f"{name}, turned upright as its EXIF data asks",
+            f"at most {MAX_IMAGE_BYTES:,} bytes",
+            "compress it",
+        )
+    return Encoded(encode_base64(content), sha256)
+
+
+def encode_base64(content: bytes) -> str:
+    """
+    Return base64, made in steps.
+
+    :param content: Of a picture.
+    """
+    return _encode(io.BytesIO(content)).base64
 
 
 def _encode(stream: BinaryIO) -> Encoded:
@@ -146,7 +181,7 @@ def probe_picture(stream: BinaryIO, name: str) -> Probe:
             return Probe(_FORMATS[str(image.format)], image.width, image.height, size, _is_turned(image))
     except Image.DecompressionBombError:
         raise InputFault("image", name, "of a plausible size in pixels", _ADVICE) from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if getattr(error, "errno", None):
             raise  # the storage's own error, not Pillow's
         raise InputFault("image", name, "a JPG or PNG", _ADVICE) from None
@@ -199,29 +234,83 @@ def _is_turned(image: Image.Image) -> bool:
     return image.getexif().get(_ORIENTATION) in _TURNED
 
 
-def _upright(stream: BinaryIO, picture_format: str, name: str) -> BinaryIO:
+def upright_size(stream: BinaryIO, name: str) -> tuple[int, int]:
+    """
+    Return width and height of a picture in pixels as it is seen: turned, if its EXIF data asks for that.
+
+    :param stream: A seekable file; its pixels are not read.
+    :param name: How messages call it.
+    :raises InputFault: for an empty file, or one that is neither JPG nor PNG.
+    """
+    from PIL import Image
+
+    probe = probe_picture(stream, name)
+    if probe.turned:
+        stream.seek(0)
+        with Image.open(stream, formats=("JPEG", "PNG")) as image:
+            if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+                return probe.height, probe.width
+    return probe.width, probe.height
+
+
+def open_upright(stream: BinaryIO, name: str) -> tuple[Image.Image, str, bytes | None]:
+    """
+    Return a picture as it is seen, its format (``PNG``, else ``JPEG``) and its colour profile.
+
+    :param stream: At its beginning.
+    :param name: How messages call it.
+    :raises InputFault: for a damaged picture.
+    """
     from PIL import Image, ImageOps
 
-    stream.seek(0)
     try:
-        with Image.open(stream) as image:
-            turned = ImageOps.exif_transpose(image)
-            profile = image.info.get("icc_profile")
-    except _DAMAGED as error:
+        # Not every format that Pillow knows: some would start other programs.
+        with Image.open(stream, formats=("JPEG", "PNG", "WEBP")) as image:
+            picture_format = "PNG" if image.format == "PNG" else "JPEG"
+            return ImageOps.exif_transpose(image), picture_format, image.info.get("icc_profile")
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         if getattr(error, "errno", None):
-            raise
+            raise  # the storage's own error, not Pillow's
         raise InputFault("image", name, "an undamaged JPG or PNG", _ADVICE) from None
+
+
+def save_within(image: Image.Image, picture_format: str, profile: bytes | None, most: int = MAX_IMAGE_BYTES) -> bytes:
+    """
+    Return a picture's file: a PNG where that is light enough, else a JPEG of the best quality that is.
+
+    :param image: The picture.
+    :param picture_format: ``PNG`` or ``JPEG``.
+    :param profile: Its colour profile.
+    :param most: Bytes; a file of the lowest quality may be heavier.
+    """
+    content = b""
+    if picture_format == "PNG" and len(content := _saved(image, "PNG", profile)) <= most:
+        return content
     for quality in _QUALITIES:
-        buffer = io.BytesIO()
-        options = {"quality": quality, "subsampling": 0} if picture_format == "JPEG" else {}
-        turned.save(buffer, picture_format, icc_profile=profile, **options)
-        if buffer.tell() <= MAX_IMAGE_BYTES:
-            return buffer
-        if picture_format != "JPEG":
+        content = _saved(on_white(image), "JPEG", profile, quality=quality, subsampling=0)
+        if len(content) <= most:
             break
-    raise InputFault(
-        "image", f"{name}, turned upright as its EXIF data asks", f"at most {MAX_IMAGE_BYTES:,} bytes", "compress it"
-    )
+    return content
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """
+    Return a picture without transparency, in a mode that a JPEG can have.
+
+    :param image: Any.
+    """
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image if image.mode in _JPEG_MODES else image.convert("RGB")
+    opaque = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
+
+
+def _saved(image: Image.Image, picture_format: str, profile: bytes | None, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, picture_format, icc_profile=profile, **options)
+    return buffer.getvalue()
 
 
 def _jpeg_is_whole(stream: BinaryIO) -> bool:

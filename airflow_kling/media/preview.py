@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.media.picture import probe_picture
+from airflow_kling.media.picture import on_white
 from airflow_kling.media.reframe import Box, Frame, Pass, Plan
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ _Area = tuple[int, int, int, int]
 _Tint = tuple[_Color, _Color, bool]
 
 MAX_SIDE = 1200
-_ORIENTATION = 0x0112
-_ON_ITS_SIDE = range(5, 9)
 _PAPER: _Color = (250, 249, 246)
 _INK: _Color = (38, 38, 42)
 _FAINT: _Color = (120, 120, 126)
@@ -33,25 +31,6 @@ _VEILED: _Tint = ((226, 225, 222), (190, 190, 190), True)
 _VEIL = 0.72
 #: Everything is drawn this many times larger and then scaled down: Pillow's lines have steps.
 _FINER = 2
-
-
-def upright_size(stream: BinaryIO, name: str) -> tuple[int, int]:
-    """
-    Return width and height of a picture in pixels as it is seen: turned, if its EXIF data asks for that.
-
-    :param stream: A seekable file; its pixels are not read.
-    :param name: How messages call it.
-    :raises InputFault: for an empty file, or one that is neither JPG nor PNG.
-    """
-    from PIL import Image
-
-    probe = probe_picture(stream, name)
-    if probe.turned:
-        stream.seek(0)
-        with Image.open(stream, formats=("JPEG", "PNG")) as image:
-            if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
-                return probe.height, probe.width
-    return probe.width, probe.height
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -178,7 +157,7 @@ def preview_png(stream: BinaryIO, name: str, plan: Plan) -> bytes:
     try:
         with Image.open(stream, formats=("JPEG", "PNG")) as image:
             image.draft("RGB", (MAX_SIDE * _FINER, MAX_SIDE * _FINER))
-            photo = _on_white(ImageOps.exif_transpose(image))
+            photo = on_white(ImageOps.exif_transpose(image)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         if getattr(error, "errno", None):
             raise  # the storage's own error, not Pillow's
@@ -311,12 +290,3 @@ def _legend(plan: Plan) -> list[tuple[_Tint | None, str]]:
         ratios = ", ".join(f"{side} {ratio:g}" for side, ratio in each.ratios.items() if ratio)
         lines.append((_tint(number), f"pass {number}: {ratios} ({each.area:.2f} times the area)"))
     return lines
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    opaque = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")

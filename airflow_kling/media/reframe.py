@@ -32,6 +32,7 @@ from typing import Any, NamedTuple, TypeAlias
 from airflow_kling.api.checks import check_choice, check_n
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
+from airflow_kling.api.rules import IMAGE_UNIT_USD
 from airflow_kling.media.picture import MIN_SIDE
 
 MAX_PASSES = 4
@@ -53,8 +54,6 @@ ANCHORS: dict[str, tuple[int, int]] = {
 
 _STEP = 10_000
 _TIMES = 3
-#: Kling's own price per image unit (document "Pricing", 2026).
-_USD_PER_UNIT = Decimal("0.0035")
 _SHAPE = (5, 2)
 #: How far a picture between two passes goes where the wanted aspect lies beyond 2.5:1: room for Kling's own rounding.
 _HELD_SHAPE = (49, 20)
@@ -343,7 +342,7 @@ class Plan:
     @property
     def usd(self) -> float:
         """List price of the passes in US dollars, as Kling itself asks it."""
-        return float(Decimal(str(self.units)) * _USD_PER_UNIT)
+        return round(self.units * IMAGE_UNIT_USD, 6)
 
     @property
     def lost(self) -> float:

@@ -126,6 +126,21 @@ class KlingTaskBaseOperator(BaseOperator):
         """
         return self.build_request(source, None).parameters()
 
+    def finishing(self) -> Mapping[str, Any]:
+        """Return what is done to a result after it was paid for: files made in another way are not reused."""
+        return {}
+
+    def estimate(self) -> str:
+        """Return what the task would take and cost, in words; reads the source, sends nothing."""
+        from airflow_kling.operators.work import price_text
+
+        return price_text(self.build_request(self.read_source(), None))
+
+    def dry_run(self) -> None:
+        """Log the rendered fields, and what the task would take and cost; nothing is sent."""
+        super().dry_run()
+        self.log.info("%s", self.estimate())
+
     # -- the life of the task ------------------------------------------------------------------------------------
 
     def slots(self) -> int:
@@ -133,8 +148,6 @@ class KlingTaskBaseOperator(BaseOperator):
         return 1
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        from airflow_kling.lifecycle.pressure import Pressure
-
         if self.pool_slots != self.slots():
             self.log.warning(
                 "The remote task holds %d of the account's slots, but pool_slots is %d: set it alike, so that the pool "
@@ -143,8 +156,14 @@ class KlingTaskBaseOperator(BaseOperator):
                 self.pool_slots,
                 self.pool,
             )
+        return self._run(context, self.fresh_pressure())
+
+    def fresh_pressure(self) -> Pressure:
+        """Return a wait for a free slot that begins now."""
+        from airflow_kling.lifecycle.pressure import Pressure
+
         now = time.time()
-        return self._run(context, Pressure(now, now + self.submit_timeout))
+        return Pressure(now, now + self.submit_timeout)
 
     def resume_submission(self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
@@ -179,31 +198,24 @@ class KlingTaskBaseOperator(BaseOperator):
 
     def _run(self, context: Mapping[str, Any], pressure: Pressure) -> dict[str, Any]:
         from airflow_kling.lifecycle.collect import manifest
-        from airflow_kling.operators.work import find_reusable, make_work
+        from airflow_kling.operators.work import make_work, reused
 
         work = make_work(self, context)
-        if self.reuse and (made := find_reusable(self, work)):
-            self.log.info("Kling task %s of an earlier run made the same: its result is reused", made["task_id"])
+        if made := reused(self, work):
             return push(context, self.outlets, made)
-        submitted = self._submit(context, work, pressure)
-        self._submitted = submitted
-        task, conn_id = submitted.task, submitted.kling_conn_id
-        context["ti"].xcom_push(key="task_id", value=task.task_id)
+        submitted = self.submit(context, work, pressure)
         if not self.wait_for_completion:
-            return manifest(task, conn_id, include_urls=self.include_urls)
-        deadline = time.time() + self.timeout
-        if self.deferrable and not task.status.ended:
-            from airflow_kling.triggers.kling import KlingTaskTrigger
+            return manifest(submitted.task, submitted.kling_conn_id, include_urls=self.include_urls)
+        return self._finish(context, self.wait(submitted))
 
-            self._defer(
-                KlingTaskTrigger(task.task_id, task.family, conn_id, self.poll_interval, deadline),
-                self.execute_complete.__name__,
-                self.timeout,
-            )
-        return self._finish(context, self._wait(submitted, deadline))
+    def submit(self, context: Mapping[str, Any], work: Work, pressure: Pressure) -> Submitted:
+        """
+        Submit, and wait for a free slot as long as it takes: deferred, or in this worker's slot.
 
-    def _submit(self, context: Mapping[str, Any], work: Work, pressure: Pressure) -> Submitted:
-        """Submit, and wait for a free slot as long as it takes: deferred, or in this worker's slot."""
+        :param context: Airflow's context.
+        :param work: What is to be made once.
+        :param pressure: The wait for a free slot so far.
+        """
         from airflow_kling.api.faults import ApiFault
         from airflow_kling.exceptions import errors_for
         from airflow_kling.lifecycle.submit import Submission, is_pressure
@@ -213,7 +225,9 @@ class KlingTaskBaseOperator(BaseOperator):
         with errors_for():
             while True:
                 try:
-                    return submission.run()
+                    self._submitted = submission.run()
+                    context["ti"].xcom_push(key="task_id", value=self._submitted.task.task_id)
+                    return self._submitted
                 except ApiFault as fault:
                     if not is_pressure(fault):
                         raise
@@ -234,13 +248,24 @@ class KlingTaskBaseOperator(BaseOperator):
         time.sleep(delay)
         return pressure
 
-    def _wait(self, submitted: Submitted, deadline: float) -> End:
+    def wait(self, submitted: Submitted) -> End:
+        """
+        Wait until the task ends: deferred, which does not return, or in this worker's slot.
+
+        :param submitted: The task.
+        """
         from airflow_kling.hooks.kling import KlingHook
         from airflow_kling.lifecycle.end import end_of
         from airflow_kling.lifecycle.wait import Wait
         from airflow_kling.lifecycle.watch import watch
 
         task, conn_id = submitted.task, submitted.kling_conn_id
+        deadline = time.time() + self.timeout
+        if self.deferrable and not task.status.ended:
+            from airflow_kling.triggers.kling import KlingTaskTrigger
+
+            trigger = KlingTaskTrigger(task.task_id, task.family, conn_id, self.poll_interval, deadline)
+            self._defer(trigger, self.execute_complete.__name__, self.timeout)
         wait = Wait(task.task_id, poll_interval=self.poll_interval, deadline=deadline, status=task.status)
         decision = watch(wait, lambda: KlingHook(conn_id).client, task.family, self.log)
         return end_of(decision, task.task_id, task.family, conn_id)
@@ -248,13 +273,9 @@ class KlingTaskBaseOperator(BaseOperator):
     def _finish(self, context: Mapping[str, Any], end: End) -> dict[str, Any]:
         from airflow_kling.hooks.kling import KlingHook
 
-        manifest = KlingHook(end.kling_conn_id).finish(
-            end,
-            timeout=self.timeout,
-            output_path=self.output_path,
-            output_name=self.output_name,
-            include_urls=self.include_urls,
-        )
+        hook = KlingHook(end.kling_conn_id)
+        task = hook.succeeded(end, self.timeout)
+        manifest = hook.collect(task, self.output_path, output_name=self.output_name, include_urls=self.include_urls)
         if self.reuse:
             from airflow_kling.operators.work import keep_for_reuse
 

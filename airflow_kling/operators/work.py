@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import airflow
 from airflow.providers.common.compat.sdk import conf
@@ -32,19 +32,39 @@ RECORD_KEY = "kling_task"
 RECORD_FOLDER = ".kling"
 
 
-def make_work(operator: KlingTaskBaseOperator, context: Mapping[str, Any]) -> Work:
+class Step(Protocol):
+    """What one remote task is made of: an operator itself, or one of its passes."""
+
+    def read_source(self) -> Source: ...
+
+    def build_request(self, source: Source, external_id: str | None) -> TaskRequest: ...
+
+    def parameters(self, source: Source) -> Mapping[str, Any]: ...
+
+
+def make_work(
+    operator: KlingTaskBaseOperator,
+    context: Mapping[str, Any],
+    step: Step | None = None,
+    number: int = 0,
+    source_size: tuple[int, int] | None = None,
+) -> Work:
     """
-    Return what the operator's task is to make once.
+    Return what a step of the operator's task is to make once.
 
     :param operator: With its fields rendered.
     :param context: Airflow's context.
+    :param step: What its remote task is made of; by default the operator itself.
+    :param number: Of the step, from 0.
+    :param source_size: Width and height in pixels that a reframing was planned for.
     """
-    source = cache(operator.read_source)
+    step = step or operator
+    source = cache(step.read_source)
     conn_id = operator.kling_conn_id
 
     def hash_input() -> str:
         base_url = KlingHook(conn_id).account.base_url
-        return fingerprint(operator.family, source().identity, operator.parameters(source()), conn_id, base_url)
+        return fingerprint(operator.family, source().identity, step.parameters(source()), conn_id, base_url)
 
     def build(external_id: str) -> TaskRequest:
         # Found out before anything is paid: the place and the names of the results.
@@ -52,19 +72,20 @@ def make_work(operator: KlingTaskBaseOperator, context: Mapping[str, Any]) -> Wo
             file_name(operator.output_name, "task", 0)
         if operator.output_path and operator.wait_for_completion:
             check_writable(storage_path(operator.output_path))
-        return operator.build_request(source(), external_id)
+        return step.build_request(source(), external_id)
 
     ti = context["ti"]
     first_try = first_try_of_epoch(ti)
     return Work(
         family=operator.family,
-        external_id=lambda epoch, generation: _external_id(ti, epoch, generation),
+        external_id=lambda epoch, generation: external_id_of(ti, number, epoch, generation),
         build=build,
         fingerprint=cache(hash_input),
         conn_ids=(conn_id, *operator.fallback_conn_ids),
         epoch=first_try - 1,
         retried=ti.try_number > first_try,
         on_existing=OnExisting(operator.on_existing),
+        source_size=source_size,
     )
 
 
@@ -94,23 +115,33 @@ def first_try_of_epoch(ti: Any) -> int:
     return max(int(ti.max_tries) - int(ti.task.retries or 0), 0) + 1
 
 
-def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any]) -> Records:
+def epoch_of(ti: Any) -> int:
     """
-    Return where the operator's record is kept.
+    Return how many tries were made before the user's last clear.
+
+    :param ti: The task instance.
+    """
+    return first_try_of_epoch(ti) - 1
+
+
+def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], number: int = 0) -> Records:
+    """
+    Return where the record of one of the operator's remote tasks is kept.
 
     A configured path comes first, for it survives a clear on every version; then the task state store of Airflow
     from 3.3 on; then the folder of the results.
 
     :param operator: With its fields rendered.
     :param context: Airflow's context.
+    :param number: Which of them, from 0.
     """
     if not _record_path() and "task_state_store" in context:
         keeps = airflow.__version__.startswith("3.3.")
-        return StateStoreRecords(context["task_state_store"], RECORD_KEY, survive_clear=keeps)
+        return StateStoreRecords(context["task_state_store"], _record_key(number), survive_clear=keeps)
     folder = _record_path() or operator.output_path
     if not folder:
         return NoRecords()
-    path = storage_path(folder) / RECORD_FOLDER / f"{_external_id(context['ti'], 0, 0)}.json"
+    path = storage_path(folder) / RECORD_FOLDER / f"{external_id_of(context['ti'], number)}.json"
     # The author may have changed the folder of the results with the clear.
     return FileRecords(path, survive_clear=bool(_record_path()))
 
@@ -119,20 +150,27 @@ def _record_path() -> str:
     return conf.get("kling", "record_path", fallback="") or ""
 
 
+def _record_key(number: int) -> str:
+    return f"{RECORD_KEY}_{number}" if number else RECORD_KEY
+
+
 def _made_path(operator: KlingTaskBaseOperator, of_fingerprint: str) -> Any:
     folder = _record_path() or operator.output_path or ""
+    finishing = operator.finishing()
     # Hashed once more: a record that somebody else wrote names no path.
-    name = hashlib.sha256(str(of_fingerprint).encode()).hexdigest()
+    name = hashlib.sha256(f"{of_fingerprint}{finishing or ''}".encode()).hexdigest()
     return storage_path(folder) / RECORD_FOLDER / "made" / f"{name}.json"
 
 
-def find_reusable(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None:
+def reused(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None:
     """
     Return the manifest of an earlier run that made the same, if it may be reused.
 
     :param operator: With its fields rendered.
-    :param work: What it is to make.
+    :param work: What it is to make, first.
     """
+    if not operator.reuse:
+        return None
     if work.on_existing is OnExisting.RESUBMIT and work.epoch > 0:
         return None  # the user cleared the task to have another
     try:
@@ -142,21 +180,40 @@ def find_reusable(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any]
         reason = redact(f"{type(error).__name__}: {error}")
         operator.log.info("Nothing is reused, for the input cannot be read: %s", reason)
         return None
-    return find_made(path, operator.reuse or 0.0, time.time(), storage_path)
+    made = find_made(path, operator.reuse, time.time(), storage_path)
+    if made is not None:
+        operator.log.info("Kling task %s of an earlier run made the same: its result is reused", made["task_id"])
+    return made
 
 
-def keep_for_reuse(operator: KlingTaskBaseOperator, context: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+def keep_for_reuse(
+    operator: KlingTaskBaseOperator, context: Mapping[str, Any], manifest: Mapping[str, Any], number: int = 0
+) -> None:
     """
     Keep a finished task's manifest for later runs.
 
     :param operator: With its fields rendered.
     :param context: Airflow's context.
     :param manifest: What it made.
+    :param number: Of the remote task that made it: the last one.
     """
-    record = records_of(operator, context).load()
+    first, last = (records_of(operator, context, each).load() for each in (0, number))
     # The record's fingerprint, for the source may have changed since the task was made.
-    if record is not None and record.fingerprint and record.task_id == manifest["task_id"]:
-        remember_made(_made_path(operator, record.fingerprint), manifest, time.time())
+    if first is not None and first.fingerprint and last is not None and last.task_id == manifest["task_id"]:
+        remember_made(_made_path(operator, first.fingerprint), manifest, time.time())
+
+
+def price_text(request: TaskRequest) -> str:
+    """
+    Return what a request would cost, in words.
+
+    :param request: Checked.
+    """
+    slots = f"{request.slots} slot{'s' if request.slots > 1 else ''} of the account"
+    if request.units is None:
+        return f"{request.family.name}: {slots}; no list price is known. Nothing was sent, and nothing was paid"
+    price = f"{request.units:g} units, ${request.price:.3f} at Kling's list price"
+    return f"{request.family.name}: {slots}, {price}. Nothing was sent, and nothing was paid"
 
 
 def client_for() -> Callable[[str], Client]:
@@ -164,10 +221,17 @@ def client_for() -> Callable[[str], Client]:
     return cache(lambda conn_id: KlingHook(conn_id).client)
 
 
-def _external_id(ti: Any, epoch: int, generation: int) -> str:
+def external_id_of(ti: Any, number: int = 0, epoch: int = 0, generation: int = 0) -> str:
+    """
+    Return the id that we choose for a remote task.
+
+    :param ti: The task instance.
+    :param number: Which of its remote tasks, from 0.
+    :param epoch: See :class:`~airflow_kling.lifecycle.submit.Work`.
+    :param generation: See :class:`~airflow_kling.lifecycle.submit.Work`.
+    """
     tag = deployment_tag(_deployment())
-    # The last 0 is the pass, for work that takes several.
-    return external_task_id(tag, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, 0, epoch, generation)
+    return external_task_id(tag, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, number, epoch, generation)
 
 
 def _deployment() -> str:

@@ -152,12 +152,9 @@ class KlingTaskSensor(BaseSensorOperator):
 
         if end.outcome is Outcome.TIMED_OUT:
             raise AirflowSensorTimeout(end_text(end, self.timeout, retried=False))
-        manifest = self._hook.finish(
-            end,
-            timeout=self.timeout,
-            output_path=self.output_path,
-            output_name=self.output_name,
-            include_urls=self.include_urls,
+        task = self._hook.succeeded(end, self.timeout)
+        manifest = self._hook.collect(
+            task, self.output_path, output_name=self.output_name, include_urls=self.include_urls
         )
         return push(context, self.outlets, manifest)
 

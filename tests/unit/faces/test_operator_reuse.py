@@ -10,7 +10,7 @@ from airflow_kling.exceptions import KlingInputError
 from airflow_kling.lifecycle.reuse import remember_made
 from airflow_kling.lifecycle.submit import OnExisting, Work
 from airflow_kling.operators.kling import KlingExpandImageOperator
-from airflow_kling.operators.work import _made_path, find_reusable
+from airflow_kling.operators.work import _made_path, reused
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def work(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "reused"),
+    ("changes", "is_reused"),
     [
         ({}, True),
         ({"fingerprint": lambda: "another"}, False),
@@ -40,16 +40,16 @@ def work(**changes):
         ({"on_existing": OnExisting.RESUBMIT, "epoch": 1}, False),
     ],
 )
-def test_the_same_input_is_reused_unless_another_picture_is_asked_for(operator, changes, reused):
-    made = find_reusable(operator, work(**changes))
-    assert (made is not None and made["task_id"] == "T1") is reused
+def test_the_same_input_is_reused_unless_another_picture_is_asked_for(operator, changes, is_reused):
+    made = reused(operator, work(**changes))
+    assert (made is not None and made["task_id"] == "T1") is is_reused
 
 
 def test_an_input_that_cannot_be_read_reuses_nothing(operator):
     def broken():
         raise KlingInputError("image", "a.png", "an existing file", "check the path")
 
-    assert find_reusable(operator, work(fingerprint=broken)) is None
+    assert reused(operator, work(fingerprint=broken)) is None
 
 
 @pytest.mark.parametrize("reuse", ["30", "a month", 0, -1, True, "1.5w"])

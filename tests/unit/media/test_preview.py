@@ -10,7 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.media.preview import MAX_SIDE, as_dict, as_text, preview, preview_png, upright_size
+from airflow_kling.media.picture import upright_size
+from airflow_kling.media.preview import MAX_SIDE, as_dict, as_text, preview, preview_png
 from airflow_kling.media.reframe import plan
 
 RED = (200, 30, 30)

@@ -1,0 +1,212 @@
+"""Reframing: the passes of one picture, each a remote task of its own, one after the other; loaded when a task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from airflow_kling.api.families import OutputKind
+from airflow_kling.api.inputs import InputFault
+from airflow_kling.api.models import Output, Task, TaskStatus
+from airflow_kling.exceptions import error_from_end, errors_for
+from airflow_kling.hooks.kling import KlingHook
+from airflow_kling.hooks.storage import storage_path
+from airflow_kling.lifecycle.collect import DEFAULT_NAME, Edit, collect, manifest
+from airflow_kling.lifecycle.fingerprint import source_of_task
+from airflow_kling.lifecycle.original import Original, fetch_original, read_original
+from airflow_kling.lifecycle.record import Stage
+from airflow_kling.lifecycle.source import Source
+from airflow_kling.lifecycle.wait import Outcome
+from airflow_kling.media.edit import finish_picture
+from airflow_kling.media.picture import upright_size
+from airflow_kling.operators.push import push
+from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reuse, make_work, records_of, reused
+
+if TYPE_CHECKING:
+    from airflow_kling.api.models import ExpandRequest
+    from airflow_kling.lifecycle.end import End
+    from airflow_kling.lifecycle.pressure import Pressure
+    from airflow_kling.media.reframe import Pass, Plan
+    from airflow_kling.operators.expand import KlingExpandImageOperator
+
+WORTH_A_WARNING = 0.05
+"""Share of the source's area that is lost beyond what was planned, because a picture came back in another shape."""
+
+
+class _Step:
+    """One pass, as :func:`airflow_kling.operators.work.make_work` wants what is to be made."""
+
+    def __init__(self, operator: KlingExpandImageOperator, each: Pass, picture: Callable[[], Original]) -> None:
+        self._operator = operator
+        self._each = each
+        self._picture = picture
+
+    def read_source(self) -> Source:
+        return self._picture().cut(self._each.crop)
+
+    def build_request(self, source: Source, external_id: str | None) -> ExpandRequest:
+        return self._operator.expand_request(source, external_id, self._each.ratios, self._each.n)
+
+    def parameters(self, source: Source) -> Mapping[str, Any]:
+        return self.build_request(source, None).parameters()
+
+
+class Reframing:
+    """
+    Makes a picture what its operator asks for.
+
+    Each run goes over all passes from the first: those that were made are found by their records, at no cost. So it
+    goes on after a deferral, a retry and a clear alike.
+
+    :param operator: With its fields rendered.
+    :param context: Airflow's context.
+    """
+
+    def __init__(self, operator: KlingExpandImageOperator, context: Mapping[str, Any]) -> None:
+        self._operator = operator
+        self._context = context
+        self._original = cache(lambda: original_of(operator))
+
+    def run(self, pressure: Pressure, end: End | None = None) -> dict[str, Any]:
+        """
+        Return the manifest of the final picture.
+
+        :param pressure: The wait for a free slot of the account so far.
+        :param end: How the wait for a pass ended, if that is what it goes on after.
+        :raises KlingTaskFailed: where that pass failed.
+        """
+        operator = self._operator
+        if end is not None and end.outcome is not Outcome.SUCCEEDED:
+            raise error_from_end(end, operator.timeout)
+        size = self._recorded_size() or self._original().size
+        plan = operator.target().plan(*size)
+        if not plan.passes:
+            return push(self._context, operator.outlets, self._keep(plan))
+        durable = records_of(operator, self._context).durable
+        if end is not None and not durable:
+            hook = KlingHook(end.kling_conn_id)
+            return self._finish(hook, [hook.succeeded(end, operator.timeout)], plan, plan)
+        self._check(plan, durable)
+        picture: Callable[[], Original] = self._original
+        todo, tasks = plan, list[Task]()
+        while True:
+            step = _Step(operator, todo.passes[0], picture)
+            work = make_work(operator, self._context, step, number=len(tasks), source_size=size)
+            if not tasks and (made := reused(operator, work)):
+                return push(self._context, operator.outlets, made)
+            operator.log.info("Pass %d of %d: %s", len(tasks) + 1, len(tasks) + len(todo.passes), _shown(todo))
+            submitted = operator.submit(self._context, work, pressure)
+            if not operator.wait_for_completion:
+                return manifest(submitted.task, submitted.kling_conn_id, include_urls=operator.include_urls)
+            end = operator.wait(submitted)
+            hook = KlingHook(end.kling_conn_id)
+            task = hook.succeeded(end, operator.timeout)
+            tasks.append(task)
+            last, came = todo, _came_back(task, hook) if todo.passes[1:] else None
+            if came is not None:
+                todo = todo.after(*came.size)
+            if came is None or not todo.passes:
+                return self._finish(hook, tasks, plan, last)
+            picture = _given(came)
+
+    def _recorded_size(self) -> tuple[int, int] | None:
+        """Return the size that this run was planned for: the source may have changed since, and is paid for."""
+        record = records_of(self._operator, self._context).load()
+        if record is None or record.stage is not Stage.SUBMITTED or record.epoch != epoch_of(self._context["ti"]):
+            return None
+        return record.source_size
+
+    def _check(self, plan: Plan, durable: bool) -> None:
+        """Refuse several passes where nothing could carry them on, before the first is paid."""
+        if len(plan.passes) < 2:
+            return
+        passes = f"{len(plan.passes)} passes ({plan.target.label} of {'{}x{}'.format(*plan.present)} px)"
+        if not self._operator.wait_for_completion:
+            advice = 'use wait_for_completion=True, or fit="crop" for a single pass'
+            raise InputFault("wait_for_completion", False, f"True for {passes}: each begins with the last", advice)
+        if not durable:
+            advice = "or set [kling] record_path, or use Airflow 3.3, which remembers tasks itself"
+            raise InputFault("output_path", None, f"given for {passes}, to remember those that are paid", advice)
+
+    def _finish(self, hook: KlingHook, tasks: list[Task], plan: Plan, last: Plan) -> dict[str, Any]:
+        operator = self._operator
+        collected = hook.collect(
+            tasks[-1],
+            operator.output_path,
+            output_name=operator.output_name,
+            include_urls=operator.include_urls,
+            edit=self._edit(plan, last.after),
+        )
+        if tasks[1:]:
+            units = [task.units for task in tasks]
+            collected["units"] = sum(filter(None, units)) if None not in units else None
+            collected["passes"] = [task.task_id for task in tasks]
+        if operator.reuse:
+            keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
+        return push(self._context, operator.outlets, collected)
+
+    def _edit(self, plan: Plan, rest_of: Callable[[int, int], Plan]) -> Edit:
+        operator = self._operator
+
+        def edit(stream: BinaryIO, output: Output) -> bytes | None:
+            rest = rest_of(*upright_size(stream, f"picture {output.index} of the task"))
+            if rest.lost > plan.lost + WORTH_A_WARNING:
+                text = "Picture %d came back in another shape than ordered: %.0f %% of the source is cut off"
+                operator.log.warning(text, output.index, 100 * rest.lost)
+            return finish_picture(stream, rest, self._original().data if operator.preserve_original else None)
+
+        return edit
+
+    def _keep(self, plan: Plan) -> dict[str, Any]:
+        """Store a picture that needs no pass: nothing is sent and nothing paid, and so there is no remote task."""
+        operator = self._operator
+        if not operator.output_path:
+            limit = f"given, for the picture needs no pass ({_shown(plan)})"
+            raise InputFault("output_path", None, limit, "without one it would be nowhere")
+        operator.log.info("No pass is needed (%s): nothing is sent, nothing is paid", _shown(plan))
+        name = external_id_of(self._context["ti"])
+        task = Task(operator.family, name, status=TaskStatus.SUCCEEDED, outputs=(Output(0, OutputKind.IMAGE, ""),))
+        with errors_for():
+            stored = collect(
+                task,
+                storage_path(operator.output_path),
+                lambda _: iter([self._original().data]),
+                name=operator.output_name or DEFAULT_NAME,
+                edit=lambda stream, _: finish_picture(stream, plan),
+            )
+        row = manifest(task, operator.kling_conn_id, stored)
+        return row | {"task_id": None, "units": 0.0}
+
+
+def original_of(operator: KlingExpandImageOperator) -> Original:
+    """
+    Return the picture that an operator begins with.
+
+    :param operator: With its fields rendered.
+    """
+    with errors_for():
+        return read_original(
+            operator.image,
+            resolve=operator.read_source,
+            open_path=storage_path,
+            fetch=KlingHook(operator.kling_conn_id).fetch,
+        )
+
+
+def _came_back(task: Task, hook: KlingHook) -> Original:
+    with errors_for(f"task {task.task_id}, which is paid and kept"):
+        source = Source(task.outputs[0].url, source_of_task(task.task_id, task.outputs[0].index))
+        return fetch_original(source, hook.fetch, "the picture that the next pass begins with")
+
+
+def _given(picture: Original) -> Callable[[], Original]:
+    return lambda: picture
+
+
+def _shown(plan: Plan) -> str:
+    size = "{}x{}".format(*plan.present)
+    if not plan.passes:
+        return f"{size} px to {plan.target.label}"
+    ratios = ", ".join(f"{side} {ratio:g}" for side, ratio in plan.passes[0].ratios.items() if ratio)
+    return f"{size} px to {plan.target.label} by {ratios}"
