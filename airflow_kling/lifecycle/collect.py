@@ -18,6 +18,7 @@ from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Output, Task
 from airflow_kling.api.redact import redact
+from airflow_kling.media.clip import Clip, probe_clip
 
 SIGNATURE_LENGTH = 16
 DEFAULT_NAME = "{task_id}-{index}"
@@ -72,11 +73,12 @@ class Stored:
     Where an output lies, and what it is.
 
     :param uri: Its place.
-    :param width: Pixels, of a picture.
-    :param height: Pixels, of a picture.
+    :param width: Pixels, of a picture or clip.
+    :param height: Pixels, of a picture or clip.
     :param size_bytes: Bytes written.
     :param sha256: Checksum of the bytes.
     :param edited: Whether these are other bytes than the vendor's.
+    :param duration: Seconds, of a clip, by its headers.
     """
 
     uri: str
@@ -85,6 +87,7 @@ class Stored:
     size_bytes: int
     sha256: str
     edited: bool = False
+    duration: float | None = None
 
 
 def collect(
@@ -223,7 +226,7 @@ def _output_row(output: Output, stored: Stored | None) -> dict[str, Any]:
         "uri": stored.uri if stored else None,
         "width": stored.width if stored else None,
         "height": stored.height if stored else None,
-        "duration": output.duration,
+        "duration": stored.duration if output.duration is None and stored else output.duration,
         "size_bytes": stored.size_bytes if stored else None,
         "sha256": stored.sha256 if stored else None,
     } | ({"edited": True} if stored and stored.edited else {})
@@ -276,8 +279,8 @@ def _write(directory: Directory, name: str, chunks: Iterable[bytes], output: Out
     except BaseException:
         hidden.unlink(missing_ok=True)
         raise
-    width, height = _pixels(path) if output.kind is OutputKind.IMAGE else (None, None)
-    return Stored(str(path), width, height, size, digest.hexdigest())
+    look = _probe(path, output.kind)
+    return Stored(str(path), look.width, look.height, size, digest.hexdigest(), duration=look.duration)
 
 
 def _too_large(task: Task, output: Output, max_bytes: int) -> ApiFault:
@@ -303,14 +306,19 @@ def _ending(first: bytes, task: Task, output: Output) -> str:
     )
 
 
-def _pixels(path: File) -> tuple[int | None, int | None]:
+def _probe(path: File, kind: OutputKind) -> Clip:
     from PIL import Image
 
     try:
-        with path.open("rb") as file, Image.open(file) as image:
-            return image.width, image.height
+        with path.open("rb") as file:
+            if kind is OutputKind.VIDEO:
+                return probe_clip(file)
+            if kind is OutputKind.IMAGE:
+                with Image.open(file) as image:
+                    return Clip(image.width, image.height)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None, None
+        pass  # it is stored, and that is what counts
+    return Clip()
 
 
 def _iso(moment: datetime | None) -> str | None:

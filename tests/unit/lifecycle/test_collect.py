@@ -194,3 +194,23 @@ def test_manifest_of_nine_pictures_fits_a_small_xcom(tmp_path):
 )
 def test_summary_says_what_was_made_and_where_it_lies(task, place, line):
     assert summary(task, place) == line
+
+
+# -- clips -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("told", "duration"), [(5.1, 5.1), (None, 2.0)])
+def test_a_clip_tells_its_size_and_its_length_where_the_api_does_not(tmp_path, told, duration):
+    import av
+
+    path = tmp_path / "real.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", 24)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for _ in range(48):
+            container.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (320, 180), "red"))))
+        container.mux(stream.encode())
+    task = task_of(Output(0, OutputKind.VIDEO, "https://cdn.example/0.mp4", duration=told))
+    stored = collect(task, tmp_path / "out", lambda url: iter([path.read_bytes()]))
+    (row,) = manifest(task, "c", stored)["outputs"]
+    assert (row["width"], row["height"], row["duration"]) == (320, 180, duration)
