@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_kling.api.checks import check_age, check_choice, check_seconds
 from airflow_kling.api.inputs import InputFault
+from airflow_kling.operators.links import LINKS, push_links
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class KlingTaskBaseOperator(BaseOperator):
 
     family: ClassVar[str]
     template_fields: Sequence[str] = ("kling_conn_id", "output_path", "output_name", "callback_url", "extra_body")
+    operator_extra_links = LINKS
     ui_color = "#e8f4ea"
 
     def __init__(
@@ -184,11 +186,15 @@ class KlingTaskBaseOperator(BaseOperator):
         work = make_work(self, context)
         if self.reuse and (made := find_reusable(self, work)):
             self.log.info("Kling task %s of an earlier run made the same: its result is reused", made["task_id"])
+            folder = made["outputs"][0]["uri"].rpartition("/")[0]
+            push_links(context, made["task_id"], made["family"], made["kling_conn_id"], folder)
             return push(context, self.outlets, made)
         submitted = self._submit(context, work, pressure)
         self._submitted = submitted
         task, conn_id = submitted.task, submitted.kling_conn_id
         context["ti"].xcom_push(key="task_id", value=task.task_id)
+        place = self.output_path if self.wait_for_completion else None
+        push_links(context, task.task_id, task.family, conn_id, place)
         if not self.wait_for_completion:
             return manifest(task, conn_id, include_urls=self.include_urls)
         deadline = time.time() + self.timeout
