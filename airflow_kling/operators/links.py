@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -81,7 +81,7 @@ def push_links(
     :param kling_conn_id: The connection that knows it.
     :param output_path: Folder or prefix for the results.
     """
-    links = {
+    links: dict[str, Callable[[], str]] = {
         KlingTaskLink.xcom_key: lambda: _task_address(task_id, family, kling_conn_id),
         KlingFilesLink.xcom_key: lambda: _folder_page(output_path),
     }
