@@ -69,6 +69,7 @@ def get_provider_info() -> dict[str, object]:
         "operators": [{"integration-name": "Kling", "python-modules": ["airflow_kling.operators.kling"]}],
         "sensors": [{"integration-name": "Kling", "python-modules": ["airflow_kling.sensors.kling"]}],
         "triggers": [{"integration-name": "Kling", "python-modules": ["airflow_kling.triggers.kling"]}],
+        "extra-links": ["airflow_kling.operators.links.KlingTaskLink", "airflow_kling.operators.links.KlingFilesLink"],
         "config": {
             "kling": {
                 "description": "Settings of the Kling provider.",

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_kling.api.checks import check_age, check_choice, check_seconds
 from airflow_kling.api.inputs import InputFault
+from airflow_kling.operators.links import LINKS, push_links
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class KlingTaskBaseOperator(BaseOperator):
 
     family: ClassVar[str]
     template_fields: Sequence[str] = ("kling_conn_id", "output_path", "output_name", "callback_url", "extra_body")
+    operator_extra_links = LINKS
     ui_color = "#e8f4ea"
 
     def __init__(
@@ -202,36 +204,51 @@ class KlingTaskBaseOperator(BaseOperator):
 
         work = make_work(self, context)
         if made := reused(self, work):
-            return push(context, self.outlets, made)
+            return self.take_over(context, made)
         submitted = self.submit(context, work, pressure)
         if not self.wait_for_completion:
             return manifest(submitted.task, submitted.kling_conn_id, include_urls=self.include_urls)
         return self._finish(context, self.wait(submitted))
 
-    def submit(self, context: Mapping[str, Any], work: Work, pressure: Pressure) -> Submitted:
+    def take_over(self, context: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+        """
+        Return the manifest of an earlier run as this one's.
+
+        :param context: Airflow's context.
+        :param made: The manifest.
+        """
+        folder = made["outputs"][0]["uri"].rpartition("/")[0]
+        push_links(context, made["task_id"], made["family"], made["kling_conn_id"], folder)
+        return push(context, self.outlets, made)
+
+    def submit(self, context: Mapping[str, Any], work: Work, pressure: Pressure, number: int = 0) -> Submitted:
         """
         Submit, and wait for a free slot as long as it takes: deferred, or in this worker's slot.
 
         :param context: Airflow's context.
         :param work: What is to be made once.
         :param pressure: The wait for a free slot so far.
+        :param number: Of the remote task, where there are several.
         """
         from airflow_kling.api.faults import ApiFault
         from airflow_kling.exceptions import errors_for
         from airflow_kling.lifecycle.submit import Submission, is_pressure
         from airflow_kling.operators.work import client_for, records_of
 
-        submission = self._submission = Submission(work, records_of(self, context), client_for(), self.log)
+        submission = self._submission = Submission(work, records_of(self, context, number), client_for(), self.log)
         with errors_for():
             while True:
                 try:
-                    self._submitted = submission.run()
-                    context["ti"].xcom_push(key="task_id", value=self._submitted.task.task_id)
-                    return self._submitted
+                    submitted = self._submitted = submission.run()
+                    break
                 except ApiFault as fault:
                     if not is_pressure(fault):
                         raise
                     pressure = self._wait_for_slot(fault, pressure, submission.kling_conn_id)
+        task_id, place = submitted.task.task_id, self.output_path if self.wait_for_completion else None
+        context["ti"].xcom_push(key="task_id", value=task_id)
+        push_links(context, task_id, self.family, submitted.kling_conn_id, place)
+        return submitted
 
     def _wait_for_slot(self, fault: ApiFault, pressure: Pressure, kling_conn_id: str) -> Pressure:
         """Wait here, or defer and not return; raise the fault where the time is over."""

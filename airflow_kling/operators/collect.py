@@ -8,6 +8,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_kling.api.families import IMAGE_EXPANSION
+from airflow_kling.operators.links import LINKS, push_links
 from airflow_kling.operators.push import push
 
 
@@ -29,6 +30,7 @@ class KlingCollectOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("kling_task_id", "family", "kling_conn_id", "output_path", "output_name")
+    operator_extra_links = LINKS
     ui_color = "#e8f4ea"
 
     def __init__(
@@ -56,6 +58,7 @@ class KlingCollectOperator(BaseOperator):
         from airflow_kling.lifecycle.end import End
         from airflow_kling.lifecycle.wait import Outcome
 
+        push_links(context, self.kling_task_id, self.family, self.kling_conn_id, self.output_path)
         hook = KlingHook(self.kling_conn_id)
         task = hook.get_task(self.kling_task_id, self.family)
         if not task.status.ended:

@@ -94,9 +94,9 @@ class Reframing:
             step = _Step(operator, todo.passes[0], picture)
             work = make_work(operator, self._context, step, number=len(tasks), source_size=size)
             if not tasks and (made := reused(operator, work)):
-                return push(self._context, operator.outlets, made)
+                return operator.take_over(self._context, made)
             operator.log.info("Pass %d of %d: %s", len(tasks) + 1, len(tasks) + len(todo.passes), _shown(todo))
-            submitted = operator.submit(self._context, work, pressure)
+            submitted = operator.submit(self._context, work, pressure, len(tasks))
             if not operator.wait_for_completion:
                 return manifest(submitted.task, submitted.kling_conn_id, include_urls=operator.include_urls)
             end = operator.wait(submitted)

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_kling.api.families import IMAGE_EXPANSION, get_family
 from airflow_kling.operators.base import DEFERRAL_MARGIN
+from airflow_kling.operators.links import LINKS, push_links
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class KlingTaskSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("kling_task_id", "family", "kling_conn_id", "output_path", "output_name")
+    operator_extra_links = LINKS
     ui_color = "#e8f4ea"
     soft_fail: bool
     never_fail: bool
@@ -77,6 +79,7 @@ class KlingTaskSensor(BaseSensorOperator):
 
     def execute(self, context: Mapping[str, Any]) -> Any:
         get_family(self.family)
+        push_links(context, self.kling_task_id, self.family, self.kling_conn_id, self.output_path)
         if not self.deferrable:
             return super().execute(context)
         from airflow_kling.triggers.kling import KlingTaskTrigger

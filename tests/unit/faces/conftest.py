@@ -17,10 +17,10 @@ class TaskInstance:
     task = SimpleNamespace(retries=0)
 
     def __init__(self):
-        self.xcoms = {}
+        self.xcoms, self.links = {}, {}
 
     def xcom_push(self, key, value):
-        self.xcoms[key] = value
+        (self.links if key.startswith("_link_") else self.xcoms)[key] = value
 
     def get_first_reschedule_date(self, context):
         return self.first_reschedule_date
