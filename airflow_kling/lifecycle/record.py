@@ -56,7 +56,9 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """Return JSON."""
         earlier = self.earlier.to_json() if self.earlier else None
-        return asdict(self) | {"stage": self.stage.value, "version": VERSION, "earlier": earlier}
+        size = list(self.source_size) if self.source_size else None  # Airflow's store takes no tuple
+        changed = {"stage": self.stage.value, "version": VERSION, "earlier": earlier, "source_size": size}
+        return asdict(self) | changed
 
 
 def record_from_json(fields: object) -> Record:

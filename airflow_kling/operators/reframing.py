@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_kling.api.models import ExpandRequest
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.pressure import Pressure
-    from airflow_kling.media.reframe import Pass, Plan
+    from airflow_kling.media.reframe import Plan
     from airflow_kling.operators.expand import KlingExpandImageOperator
 
 WORTH_A_WARNING = 0.05
@@ -37,12 +37,19 @@ WORTH_A_WARNING = 0.05
 class _Step:
     """One pass, as :func:`airflow_kling.operators.work.make_work` wants what is to be made."""
 
-    def __init__(self, operator: KlingExpandImageOperator, each: Pass, picture: Callable[[], Original]) -> None:
+    def __init__(
+        self, operator: KlingExpandImageOperator, todo: Plan, picture: Callable[[], Original], number: int
+    ) -> None:
         self._operator = operator
-        self._each = each
+        self._todo = todo
+        self._each = todo.passes[0]
         self._picture = picture
+        self._number = number
 
     def read_source(self) -> Source:
+        # Read only when the pass is about to be submitted, and not where it was before.
+        passes = self._number + len(self._todo.passes)
+        self._operator.log.info("Pass %d of %d: %s", self._number + 1, passes, _shown(self._todo))
         return self._picture().cut(self._each.crop)
 
     def build_request(self, source: Source, external_id: str | None) -> ExpandRequest:
@@ -91,11 +98,10 @@ class Reframing:
         picture: Callable[[], Original] = self._original
         todo, tasks = plan, list[Task]()
         while True:
-            step = _Step(operator, todo.passes[0], picture)
+            step = _Step(operator, todo, picture, len(tasks))
             work = make_work(operator, self._context, step, number=len(tasks), source_size=size)
             if not tasks and (made := reused(operator, work)):
                 return operator.take_over(self._context, made)
-            operator.log.info("Pass %d of %d: %s", len(tasks) + 1, len(tasks) + len(todo.passes), _shown(todo))
             submitted = operator.submit(self._context, work, pressure, len(tasks))
             if not operator.wait_for_completion:
                 return manifest(submitted.task, submitted.kling_conn_id, include_urls=operator.include_urls)
