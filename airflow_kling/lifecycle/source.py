@@ -108,9 +108,9 @@ def resolve_fields(
         index = (indexes or {}).get(name, 0)
         if _is_absent(value):
             return _Leaf(value, value)
-        if is_manifest(value) and _is_clip(name):
+        if _is_clip(name):
             check_video_source(value, where)
-            return _clip_of_manifest(value, get_task, index, where)
+            return _clip_of_manifest(value, get_task, index, where) if is_manifest(value) else _Leaf(value, value)
         if is_picture_field(name):
             source = resolve_image(value, get_task=get_task, open_path=open_path, index=index, field=where)
         elif is_manifest(value):
@@ -240,7 +240,8 @@ class _Leaf:
 
 def _walk(name: str, path: str, value: Any, visit: Callable[[str, str, Any], Any]) -> Any:
     """Return the same tree with each leaf as visited: by its key, its path and its value; a manifest is a leaf."""
-    if isinstance(value, Mapping) and not is_manifest(value) and not is_picture_field(name):
+    is_leaf = is_manifest(value) or is_picture_field(name) or _is_clip(name)
+    if isinstance(value, Mapping) and not is_leaf:
         return {key: _walk(str(key), f"{path}.{key}".lstrip("."), row, visit) for key, row in value.items()}
     if isinstance(value, (list, tuple)):
         return [_walk(name, path, row, visit) for row in value]
