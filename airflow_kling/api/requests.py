@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -31,12 +31,13 @@ from airflow_kling.api.rules import (
 Rows = Sequence[Mapping[str, Any]]
 
 
-class _CheckedRequest:
+class CheckedRequest:
     """What the requests of the documented families share; their fields are the wire's, but for ``watermark``."""
 
     __slots__ = ()
 
     family: ClassVar[Family]
+    external_task_id: str | None
     unit_usd: ClassVar[float] = VIDEO_UNIT_USD
 
     def __post_init__(self) -> None:
@@ -99,7 +100,7 @@ class _CheckedRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageToVideoRequest(_CheckedRequest):
+class ImageToVideoRequest(CheckedRequest):
     """
     A picture to be made a clip (Kling's document "Image to Video"). What is None is not sent, and so Kling's default.
 
@@ -163,7 +164,7 @@ class ImageToVideoRequest(_CheckedRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextToVideoRequest(_CheckedRequest):
+class TextToVideoRequest(CheckedRequest):
     """
     A clip to be made from text (Kling's document "Text to Video"). What is None is not sent, and so Kling's default.
 
@@ -213,7 +214,7 @@ class TextToVideoRequest(_CheckedRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendVideoRequest(_CheckedRequest):
+class ExtendVideoRequest(CheckedRequest):
     """
     A clip of an earlier task to be gone on with, by four to five seconds (Kling's document "Video Extension").
 
@@ -243,7 +244,7 @@ class ExtendVideoRequest(_CheckedRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateImageRequest(_CheckedRequest):
+class GenerateImageRequest(CheckedRequest):
     """
     Pictures to be made from text, or from text and a picture (Kling's document "Image Generation").
 
@@ -355,6 +356,13 @@ class AnyRequest:
     def parameters(self) -> dict[str, Any]:
         """Return the fields; pictures among them are told by a hash."""
         return told_by_hash(dict(self.fields))
+
+
+#: The request of each family that has one of its own here.
+REQUESTS: dict[str, Callable[..., CheckedRequest]] = {
+    request.family.name: request
+    for request in (ImageToVideoRequest, TextToVideoRequest, ExtendVideoRequest, GenerateImageRequest)
+}
 
 
 def told_by_hash(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -276,6 +276,19 @@ def check_video_id(field: str, value: object) -> str:
     return found
 
 
+def check_index(field: str, value: object) -> int:
+    """
+    Return the position of an output among those of its task, from 0.
+
+    :param field: Name of the parameter.
+    :param value: A number or its text.
+    """
+    number = _number(value)
+    if not (0 <= number < math.inf and number == int(number)):
+        raise InputFault(field, value, "a whole number from 0", "count the outputs of the other task from 0")
+    return int(number)
+
+
 def check_camera(field: str, value: object) -> dict[str, Any] | None:
     """
     Return a ``camera_control``: a type, and with ``simple`` one movement other than 0 in its ``config``.

@@ -2,5 +2,20 @@
 
 from airflow_kling.operators.collect import KlingCollectOperator
 from airflow_kling.operators.expand import KlingExpandImageOperator
+from airflow_kling.operators.image import KlingGenerateImageOperator
+from airflow_kling.operators.task import KlingTaskOperator
+from airflow_kling.operators.video import (
+    KlingExtendVideoOperator,
+    KlingImageToVideoOperator,
+    KlingTextToVideoOperator,
+)
 
-__all__ = ["KlingCollectOperator", "KlingExpandImageOperator"]
+__all__ = [
+    "KlingCollectOperator",
+    "KlingExpandImageOperator",
+    "KlingExtendVideoOperator",
+    "KlingGenerateImageOperator",
+    "KlingImageToVideoOperator",
+    "KlingTaskOperator",
+    "KlingTextToVideoOperator",
+]

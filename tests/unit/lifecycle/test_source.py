@@ -11,7 +11,7 @@ import pytest
 from airflow_kling.api.families import OutputKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Output, Task, TaskStatus
-from airflow_kling.lifecycle.source import check_image_source, resolve_image
+from airflow_kling.lifecycle.source import check_image_source, resolve_fields, resolve_image
 
 MANIFEST = {"family": "image-expansion", "task_id": "T1", "kling_conn_id": "kling_other", "outputs": []}
 PIXELS = base64.b64encode(bytes(range(256)) * 40).decode()
@@ -97,6 +97,68 @@ def test_manifest_of_a_task_without_success_is_refused(status):
 def test_output_that_is_not_there_is_refused(indexes, index):
     with pytest.raises(InputFault, match=f"output {index} of task T1"):
         resolve_image(MANIFEST, get_task=lambda *asked: finished(indexes), open_path=no_path, index=index)
+
+
+EDITED = MANIFEST | {"outputs": [{"index": 0, "uri": "s3://c@b/0.png"}, {"index": 1, "uri": "/1.png", "edited": True}]}
+UNPAID = EDITED | {"task_id": None}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "index", "name"), [(EDITED, 1, "/1.png"), (UNPAID, 0, "s3://c@b/0.png"), (UNPAID, 1, "/1.png")]
+)
+def test_output_that_was_finished_here_is_read_where_it_is_stored(photographs, manifest, index, name):
+    storage = Storage((photographs / "coffee.png").read_bytes())
+    found = resolve_image(manifest, get_task=no_task, open_path=storage, index=index)
+    same = resolve_image("/copy.png", get_task=no_task, open_path=storage)
+    assert base64.b64decode(found.image) == storage.content
+    assert storage.names == [name, "/copy.png"]
+    assert found.identity == same.identity
+
+
+def test_output_beside_one_that_was_finished_here_is_asked_for():
+    assert resolve_image(EDITED, get_task=lambda *asked: finished(), open_path=no_path).identity == "task:T1:0"
+
+
+@pytest.mark.parametrize("row", [{"uri": None, "edited": True}, {"uri": "/1.png", "edited": False}, {}])
+def test_output_without_a_stored_file_or_unedited_is_asked_for(row):
+    manifest = MANIFEST | {"outputs": [{"index": 0} | row]}
+    assert resolve_image(manifest, get_task=lambda *asked: finished(), open_path=no_path).identity == "task:T1:0"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "index", "said"),
+    [
+        (EDITED, 1, "image_tail=/1.png: must be an existing file; check the path"),
+        (UNPAID, 2, "image_tail=output 2 of a manifest without a task"),
+        (MANIFEST | {"task_id": None}, 0, "image_tail=.* a manifest with task_id"),
+        (MANIFEST | {"task_id": None, "outputs": [{"index": 0, "uri": None}]}, 0, "a manifest with task_id"),
+    ],
+)
+def test_stored_file_that_is_not_there_is_refused(tmp_path, manifest, index, said):
+    def open_path(name):
+        return tmp_path / name.strip("/")
+
+    with pytest.raises(InputFault, match=said):
+        resolve_image(manifest, get_task=no_task, open_path=open_path, index=index, field="image_tail")
+
+
+def test_failed_task_is_not_waited_for():
+    with pytest.raises(InputFault, match="clear the step"):
+        resolve_image(MANIFEST, get_task=lambda *asked: finished((), TaskStatus.FAILED), open_path=no_path)
+
+
+def test_fields_are_resolved_at_any_depth_and_the_rest_is_left_alone(photographs):
+    storage = Storage((photographs / "coffee.png").read_bytes())
+    link = "https://x/a.mp4?id=1&Signature=abc"
+    fields = {"a": {"b": [MANIFEST, {"image": "cat.png"}, None, 7, "text"]}, "link": link, "image": "", "mask": None}
+    found = resolve_fields(fields, get_task=lambda *asked: finished(), open_path=storage)
+    url, encoded = "https://cdn.example/0.png?sign=1", base64.b64encode(storage.content).decode()
+    assert found.fields == {
+        "a": {"b": [url, {"image": encoded}, None, 7, "text"]}, "link": link, "image": "", "mask": None,
+    }  # fmt: skip
+    assert '["task:T1:0", {"image": "sha256:' in found.identity
+    assert '"link": "https://x/a.mp4?id=1"' in found.identity
+    assert encoded not in repr(found)
 
 
 @pytest.mark.parametrize("family", ["image-to-video", "text-to-audio", "no-such-family"])
