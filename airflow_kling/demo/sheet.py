@@ -11,6 +11,9 @@ from PIL import Image, ImageOps
 
 Rows = Iterable[tuple[str, str]]
 
+TALLEST = 640
+"""Pixels of the screen that a picture may be high, so that a tall one does not push all else away."""
+
 NOTHING_PAID = "Emulated: nothing was sent to Kling, and nothing was paid."
 
 _STYLE = """
@@ -40,6 +43,7 @@ h1, td, figcaption, .caption { overflow-wrap: anywhere; }
 }
 .row { display: grid; gap: 20px; margin-bottom: 20px; }
 .pair { display: flex; gap: 16px; align-items: flex-start; }
+.pair, .compare, video { margin-inline: auto; }
 figure { margin: 0; min-width: 0; }
 .frame { position: relative; overflow: hidden; border-radius: 6px; }
 .compare { background: repeating-linear-gradient(45deg, var(--hatch) 0 6px, var(--empty) 6px 12px); }
@@ -116,6 +120,7 @@ def contact_sheet(
     """
     old, new = _size(before), _size(after)
     place = _place(border, new)
+    old_height = border[2] * old[1] / old[0]
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -130,7 +135,7 @@ def contact_sheet(
 <h1>{escape(title)}</h1>
 <p class="lead">{"One picture, expanded and filmed" if clip else "One picture, expanded"}</p>
 <section class="row card" aria-label="Before and after">
-<div class="pair">
+<div class="pair" style="max-width: {_width(border[2] + new[0], max(old_height, new[1]))}">
 <figure style="flex: {border[2]:g}">
 <div class="frame">{_image(before, "The picture before", old)}</div>
 <figcaption><b>Before</b> {_file(before, old)}</figcaption>
@@ -144,7 +149,7 @@ def contact_sheet(
 <div class="row{" two" if clip else ""}">
 <section class="card">
 <h2>Compare</h2>
-<div class="frame compare" style="aspect-ratio: {new[0]} / {new[1]}">
+<div class="frame compare" style="aspect-ratio: {new[0]} / {new[1]}; max-width: {_width(*new)}">
 <div class="before" style="{place}">{_image(before, "", old)}</div>
 <div class="new">{_image(after, "", new)}</div>
 <span class="tag left">before</span><span class="tag right">after</span>
@@ -175,8 +180,10 @@ def contact_sheet(
 def _clip_card(clip: Path, poster: Path, size: tuple[int, int]) -> str:
     return f"""<section class="card">
 <h2>The clip</h2>
-<video src="{_link(clip)}" poster="{_link(poster)}" style="aspect-ratio: {size[0]} / {size[1]}" muted loop controls
- playsinline preload="metadata" aria-label="Clip made from the expanded picture; it has no sound"></video>
+<video src="{_link(clip)}" poster="{_link(poster)}"
+ style="aspect-ratio: {size[0]} / {size[1]}; max-width: {_width(*size)}"
+ muted loop controls playsinline preload="metadata"
+ aria-label="Clip made from the expanded picture; it has no sound"></video>
 <p class="caption">{escape(clip.name)}</p>
 </section>
 """
@@ -204,6 +211,11 @@ def _size(path: Path) -> tuple[int, int]:
     """Return width and height as a browser shows the picture."""
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).size
+
+
+def _width(width: float, height: float) -> str:
+    """Return how wide something of these proportions may show."""
+    return f"{TALLEST * width / height:.0f}px"
 
 
 def _place(border: tuple[float, float, float, float], size: tuple[int, int]) -> str:
