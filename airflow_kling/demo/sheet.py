@@ -11,18 +11,21 @@ from PIL import Image, ImageOps
 
 Rows = Iterable[tuple[str, str]]
 
+TALLEST = 640
+"""Pixels of the screen that a picture may be high, so that a tall one does not push all else away."""
+
 NOTHING_PAID = "Emulated: nothing was sent to Kling, and nothing was paid."
 
 _STYLE = """
 :root {
   color-scheme: light dark;
   --page: #f4f3ef; --card: #fff; --text: #1d1d1b; --soft: #62615b; --line: #dddbd3; --mark: #e08a00;
-  --hatch: #e6e4dd; --note: #fdf3dd;
+  --hatch: #eae8e1; --empty: #dfdcd3; --note: #fdf3dd;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #151514; --card: #1f1f1d; --text: #ededE8; --soft: #a5a49c; --line: #363632; --mark: #ffb340;
-    --hatch: #2b2b28; --note: #33290f;
+    --hatch: #2e2e2b; --empty: #272725; --note: #33290f;
   }
 }
 * { box-sizing: border-box; }
@@ -40,9 +43,10 @@ h1, td, figcaption, .caption { overflow-wrap: anywhere; }
 }
 .row { display: grid; gap: 20px; margin-bottom: 20px; }
 .pair { display: flex; gap: 16px; align-items: flex-start; }
+.pair, .compare, video { margin-inline: auto; }
 figure { margin: 0; min-width: 0; }
 .frame { position: relative; overflow: hidden; border-radius: 6px; }
-figure .frame, .compare { background: repeating-linear-gradient(45deg, var(--hatch) 0 8px, transparent 8px 16px); }
+.compare { background: repeating-linear-gradient(45deg, var(--hatch) 0 6px, var(--empty) 6px 12px); }
 img, video { display: block; width: 100%; height: auto; }
 video { border-radius: 6px; background: #000; }
 figcaption, .caption { margin: 8px 0 0; font-size: .85rem; color: var(--soft); }
@@ -74,7 +78,7 @@ tr:first-child > * { border-top: 0; }
 th { width: 38%; padding-right: 16px; font-weight: 400; color: var(--soft); }
 .costs td { font-variant-numeric: tabular-nums; text-align: right; }
 .note { margin: 12px 0 0; padding: 8px 12px; border-radius: 6px; background: var(--note); font-size: .88rem; }
-@media (min-width: 820px) { .two { grid-template-columns: 1fr 1fr; align-items: start; } }
+@media (min-width: 820px) { .two { grid-template-columns: 1fr 1fr; } }
 @media (max-width: 560px) { .pair { flex-direction: column; } .pair figure { flex: none !important; width: 100%; } }
 @media print { .card { break-inside: avoid; } }
 """
@@ -116,8 +120,7 @@ def contact_sheet(
     """
     old, new = _size(before), _size(after)
     place = _place(border, new)
-    old_image, new_image = _image(before, "The picture before", old), _image(after, "The expanded picture", new)
-    outline = f'<div class="border" style="{place}"></div>'
+    old_height = border[2] * old[1] / old[0]
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -132,13 +135,13 @@ def contact_sheet(
 <h1>{escape(title)}</h1>
 <p class="lead">{"One picture, expanded and filmed" if clip else "One picture, expanded"}</p>
 <section class="row card" aria-label="Before and after">
-<div class="pair">
-<figure style="flex: {old[0] / old[1]:.4f}">
-<div class="frame">{old_image}</div>
+<div class="pair" style="max-width: {_width(border[2] + new[0], max(old_height, new[1]))}">
+<figure style="flex: {border[2]:g}">
+<div class="frame">{_image(before, "The picture before", old)}</div>
 <figcaption><b>Before</b> {_file(before, old)}</figcaption>
 </figure>
-<figure style="flex: {new[0] / new[1]:.4f}">
-<div class="frame">{new_image}{outline}</div>
+<figure style="flex: {new[0]}">
+<div class="frame">{_image(after, "The expanded picture", new)}<div class="border" style="{place}"></div></div>
 <figcaption><b>After</b> {_file(after, new)} <span class="key"></span> the old border</figcaption>
 </figure>
 </div>
@@ -146,13 +149,14 @@ def contact_sheet(
 <div class="row{" two" if clip else ""}">
 <section class="card">
 <h2>Compare</h2>
-<div class="frame compare" style="aspect-ratio: {new[0]} / {new[1]}">
-<div class="before" style="{place}">{old_image}</div>
-<div class="new">{new_image}</div>
+<div class="frame compare" style="aspect-ratio: {new[0]} / {new[1]}; max-width: {_width(*new)}">
+<div class="before" style="{place}">{_image(before, "", old)}</div>
+<div class="new">{_image(after, "", new)}</div>
 <span class="tag left">before</span><span class="tag right">after</span>
 <input type="range" min="0" max="100" value="50" step="1" aria-label="How much of the picture shows as it was before">
 <div class="handle"></div>
 </div>
+<p class="caption">Drag, or use the arrow keys.</p>
 </section>
 {_clip_card(clip, after, new) if clip else ""}</div>
 <div class="row two">
@@ -176,8 +180,10 @@ def contact_sheet(
 def _clip_card(clip: Path, poster: Path, size: tuple[int, int]) -> str:
     return f"""<section class="card">
 <h2>The clip</h2>
-<video src="{_link(clip)}" poster="{_link(poster)}" style="aspect-ratio: {size[0]} / {size[1]}" muted loop controls
- playsinline preload="metadata" aria-label="Clip made from the expanded picture; it has no sound"></video>
+<video src="{_link(clip)}" poster="{_link(poster)}"
+ style="aspect-ratio: {size[0]} / {size[1]}; max-width: {_width(*size)}"
+ muted loop controls playsinline preload="metadata"
+ aria-label="Clip made from the expanded picture; it has no sound"></video>
 <p class="caption">{escape(clip.name)}</p>
 </section>
 """
@@ -205,6 +211,11 @@ def _size(path: Path) -> tuple[int, int]:
     """Return width and height as a browser shows the picture."""
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).size
+
+
+def _width(width: float, height: float) -> str:
+    """Return how wide something of these proportions may show."""
+    return f"{TALLEST * width / height:.0f}px"
 
 
 def _place(border: tuple[float, float, float, float], size: tuple[int, int]) -> str:
