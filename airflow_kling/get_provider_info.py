@@ -69,7 +69,11 @@ def get_provider_info() -> dict[str, object]:
         "operators": [{"integration-name": "Kling", "python-modules": ["airflow_kling.operators.kling"]}],
         "sensors": [{"integration-name": "Kling", "python-modules": ["airflow_kling.sensors.kling"]}],
         "triggers": [{"integration-name": "Kling", "python-modules": ["airflow_kling.triggers.kling"]}],
-        "extra-links": ["airflow_kling.operators.links.KlingTaskLink", "airflow_kling.operators.links.KlingFilesLink"],
+        "extra-links": [
+            "airflow_kling.operators.links.KlingTaskLink",
+            "airflow_kling.operators.links.KlingFilesLink",
+            "airflow_kling.operators.links.KlingRunLink",
+        ],
         "config": {
             "kling": {
                 "description": "Settings of the Kling provider.",
@@ -89,6 +93,17 @@ def get_provider_info() -> dict[str, object]:
                         "version_added": None,
                         "type": "string",
                         "example": "s3://conn@bucket/kling-records",
+                        "default": "",
+                    },
+                    "media_roots": {
+                        "description": "Folders and storage prefixes, separated by commas, whose pictures and clips "
+                        "the run page of Airflow's UI (3.1 and later) may show: the results that a task's manifest "
+                        "names, and the picture that it was made of. Spelled as in the tasks' output_path, connection "
+                        "included. Whoever may read a DAG sees what its results name, so keep other files out of "
+                        "them. Without it no stored file is shown.",
+                        "version_added": None,
+                        "type": "string",
+                        "example": "/data/kling, s3://conn@bucket/kling",
                         "default": "",
                     },
                 },

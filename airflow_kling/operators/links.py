@@ -64,7 +64,14 @@ class KlingFilesLink(_PushedLink):
     xcom_key = "_link_KlingFilesLink"
 
 
-LINKS = (KlingTaskLink(), KlingFilesLink())
+class KlingRunLink(_PushedLink):
+    """The task's pictures and clips on the run page of our plugin, in Airflow's own UI; none before Airflow 3.1."""
+
+    name = "Kling run page"
+    xcom_key = "_link_KlingRunLink"
+
+
+LINKS = (KlingTaskLink(), KlingFilesLink(), KlingRunLink())
 
 
 def push_links(
@@ -84,6 +91,7 @@ def push_links(
     links: dict[str, Callable[[], str]] = {
         KlingTaskLink.xcom_key: lambda: _task_address(task_id, family, kling_conn_id),
         KlingFilesLink.xcom_key: lambda: _folder_page(output_path),
+        KlingRunLink.xcom_key: lambda: run_page(context["ti"]),
     }
     for key, link_of in links.items():
         try:
@@ -91,6 +99,22 @@ def push_links(
                 context["ti"].xcom_push(key=key, value=link)
         except Exception as error:
             log.debug("No %s: %s", key, type(error).__name__)
+
+
+def run_page(ti: Any) -> str:
+    """
+    Return the address of a task instance on the run page, empty before Airflow 3.1, which has no place for it.
+
+    :param ti: The task instance.
+    """
+    import airflow
+    from airflow.providers.common.compat.sdk import conf
+
+    if tuple(map(int, airflow.__version__.split(".")[:2])) < (3, 1):
+        return ""
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    run = f"{base}/dags/{quote(ti.dag_id, safe='')}/runs/{quote(ti.run_id, safe='')}"
+    return f"{run}/plugin/kling-run?task_id={quote(ti.task_id, safe='')}&map_index={ti.map_index}"
 
 
 def console_page(output_path: str) -> str:

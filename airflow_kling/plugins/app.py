@@ -1,0 +1,366 @@
+"""The application behind the run page: every route asks Airflow's auth manager, and none changes anything."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import ReadableDagRunsFilterDep, get_user, requires_access_dag
+from airflow.configuration import conf
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Path as InPath
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from airflow_kling.plugins import runs
+from airflow_kling.plugins.files import MediaFault, Opened, open_media, read_roots
+from airflow_kling.plugins.items import (
+    Instance,
+    Run,
+    as_json,
+    border,
+    source_place,
+    summary,
+    uri_of,
+    usual_seconds,
+)
+from airflow_kling.plugins.thumbnails import CONTENT_TYPE, Cache, picture_size, thumbnail
+
+log = logging.getLogger(__name__)
+
+STATIC = {
+    "run.html": "text/html; charset=utf-8",
+    "runs.html": "text/html; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "run.js": "text/javascript; charset=utf-8",
+    "runs.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "icon-dark.svg": "image/svg+xml",
+}
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+#: Of a file opened by itself: the browser's own viewer of pictures and clips, and nothing that runs.
+FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+}
+PAGE = 24
+_STEP = 1 << 18
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_FOLDER = Path(__file__).parent / "static"
+
+_cache = Cache()
+#: Pictures are decoded beside Airflow's own threads, a few at a time.
+_makers: CapacityLimiter | None = None
+
+DagId = Annotated[str, InPath(max_length=250)]
+RunId = Annotated[str, InPath(max_length=250)]
+TaskId = Annotated[str, InPath(max_length=250)]
+MapIndex = Annotated[int, InPath(ge=-1)]
+Position = Annotated[int, InPath(ge=0)]
+
+READ = [
+    Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE)),
+    Depends(requires_access_dag("GET", DagAccessEntity.XCOM)),
+]
+RUN = "/dags/{dag_id}/runs/{run_id}"
+
+
+class Guard:
+    """
+    Refuses bodies, which no route takes; sets the headers of every answer; logs every refusal.
+
+    :param app: What it guards.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                there = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (name.lower().encode(), value.encode())
+                        for name, value in (HEADERS | {"Content-Security-Policy": FILE_POLICY}).items()
+                        if name.lower().encode() not in there
+                    ),
+                ]
+                if message["status"] >= 400:
+                    log.warning("Refused %s %r with %d", scope["method"], scope["path"][:500], message["status"])
+            await send(message)
+
+        headers = dict(scope["headers"])
+        if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+            answer = JSONResponse({"detail": "No body is taken here"}, 413, {"Connection": "close"})
+            await answer(scope, receive, guarded)
+        else:
+            await self._app(scope, receive, guarded)
+
+
+def make_app() -> FastAPI:
+    """Return the application; every route asks for a login, and those of a DAG for the right to read it."""
+    app = FastAPI(title="Kling", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(get_user)])
+    app.add_middleware(Guard)
+    app.add_exception_handler(MediaFault, _refuse)
+    app.add_api_route("/", _runs_page, methods=["GET"])
+    app.add_api_route("/runs", _recent_runs, methods=["GET"])
+    app.add_api_route("/static/{name}", _static, methods=["GET"])
+    for path, route in (
+        ("", _run_page),
+        ("/items", _items),
+        ("/media/{task_id}/{map_index}/{row}/{at}/{variant}", _media),
+        ("/source/{task_id}/{map_index}/{variant}", _source),
+    ):
+        app.add_api_route(RUN + path, route, methods=["GET"], dependencies=READ)
+    return app
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def _runs_page() -> Response:
+    return _static("runs.html")
+
+
+def _run_page(dag_id: DagId, run_id: RunId) -> Response:
+    return _static("run.html")
+
+
+def _static(name: str) -> Response:
+    if name not in STATIC:
+        raise HTTPException(404, "No such file")
+    return Response(_read_static(name), media_type=STATIC[name], headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+@cache
+def _read_static(name: str) -> bytes:
+    return (_FOLDER / name).read_bytes()
+
+
+def _recent_runs(permitted: ReadableDagRunsFilterDep) -> dict[str, Any]:
+    return {"runs": runs.recent_runs(permitted.value or ())}
+
+
+def _items(
+    dag_id: DagId,
+    run_id: RunId,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=100)] = PAGE,
+    group: Literal["done", "waiting", "failed", "other"] | None = None,
+    task_id: Annotated[str | None, Query(max_length=250)] = None,
+    map_index: Annotated[int | None, Query(ge=-1)] = None,
+) -> dict[str, Any]:
+    known = runs.run_of(dag_id, run_id)
+    if known is None:
+        raise HTTPException(404, "No such run")
+    run = Run(runs.instances_of(dag_id, run_id))
+    in_task = [
+        item
+        for item in run.items
+        if task_id in (None, item.instance.task_id) and map_index in (None, item.instance.map_index)
+    ]
+    chosen = [item for item in in_task if group in (None, item.group)]
+    page = chosen[offset : offset + limit]
+    by = {item.key: run.submitter(item) for item in page}
+    fields = runs.rendered_fields(dag_id, run_id, {(each.task_id, each.map_index) for each in by.values()})
+    rows = [as_json(item, fields.get((by[item.key].task_id, by[item.key].map_index), {}), run) for item in page]
+    waiting = {row["task_id"] for row in rows if row["group"] == "waiting"}
+    here = [item for item in run.items if item.instance.task_id in waiting and item.output]
+    earlier = runs.earlier_results(dag_id, run_id, waiting)
+    return {
+        "run": known,
+        "summary": summary(in_task),
+        "total": len(chosen),
+        "items": rows,
+        "usual": {
+            name: usual_seconds(
+                [*earlier.get(name, ()), *(item.manifest for item in here if item.instance.task_id == name)]
+            )
+            for name in waiting
+        },
+        "roots": bool(_roots()),
+    }
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _instance(dag_id: str, run_id: str, task_id: str, map_index: int) -> Instance:
+    found = runs.instances_of(dag_id, run_id, task_id=task_id, map_index=map_index)
+    if not found:
+        raise HTTPException(404, "No such task of Kling's in this run")
+    return found[0]
+
+
+def _stored_output(
+    dag_id: DagId, run_id: RunId, task_id: TaskId, map_index: MapIndex, row: Position, at: Position
+) -> tuple[str, str | None]:
+    """Return the place that the task's own result names, and the worker that wrote it."""
+    instance = _instance(dag_id, run_id, task_id, map_index)
+    try:
+        uri = uri_of(instance.rows[row]["outputs"][at])
+    except IndexError:
+        raise HTTPException(404, "The task's result names no such file") from None
+    if uri is None:
+        raise MediaFault("it was not stored: the task has no output_path", 404)
+    return uri, instance.hostname
+
+
+def _stored_source(
+    dag_id: DagId, run_id: RunId, task_id: TaskId, map_index: MapIndex
+) -> tuple[str, str | None, dict[str, Any]]:
+    """Return the place of the picture that a worker has read for the task, and its other rendered fields."""
+    instance = _instance(dag_id, run_id, task_id, map_index)
+    fields = runs.rendered_fields(dag_id, run_id, [(task_id, map_index)]).get((task_id, map_index), {})
+    place = source_place(fields.get("image"))
+    # Without a result nothing shows that a worker could read it, and not only who wrote the parameter.
+    if place is None or not instance.rows:
+        raise HTTPException(404, "No stored picture is known to be the source")
+    return place, instance.hostname, fields
+
+
+async def _media(
+    request: Request,
+    stored: Annotated[tuple[str, str | None], Depends(_stored_output)],
+    variant: Literal["file", "small", "large"],
+) -> Response:
+    uri, hostname = stored
+    if variant == "file":
+        return await _in_thread(_file_answer, request, uri, hostname)
+    return await _in_thread(_thumbnail_answer, request, uri, hostname, variant)
+
+
+async def _source(
+    request: Request,
+    stored: Annotated[tuple[str, str | None, dict[str, Any]], Depends(_stored_source)],
+    variant: Literal["small", "large", "border"],
+) -> Response:
+    uri, hostname, fields = stored
+    if variant == "border":
+        return await _in_thread(_border_answer, uri, hostname, fields)
+    return await _in_thread(_thumbnail_answer, request, uri, hostname, variant)
+
+
+async def _in_thread(function: Any, *arguments: Any) -> Response:
+    global _makers
+    if _makers is None:
+        _makers = CapacityLimiter(4)  # wants a running loop
+    answer: Response = await to_thread.run_sync(function, *arguments, limiter=_makers)
+    return answer
+
+
+def _thumbnail_answer(request: Request, uri: str, hostname: str | None, variant: str) -> Response:
+    with open_media(uri, _roots(), hostname=hostname) as file:
+        if not file.content_type.startswith("image/"):
+            raise MediaFault("it is no picture", 415)
+        key = (uri, file.tag, variant)
+        tag = f'"{file.tag}-{variant}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag})
+        content = _cache.get(key)
+        if content is None:
+            content = thumbnail(file.stream, file.size, variant)
+            _cache.put(key, content)
+    # Airflow packs answers; a packed picture is no smaller.
+    return Response(content, media_type=CONTENT_TYPE, headers={"ETag": tag, "Content-Encoding": "identity"})
+
+
+def _border_answer(uri: str, hostname: str | None, fields: dict[str, Any]) -> Response:
+    with open_media(uri, _roots(), hostname=hostname) as file:
+        if not file.content_type.startswith("image/"):
+            raise MediaFault("it is no picture", 415)
+        return JSONResponse(border(fields, picture_size(file.stream)))
+
+
+def _file_answer(request: Request, uri: str, hostname: str | None) -> Response:
+    stack = ExitStack()
+    try:
+        file = stack.enter_context(open_media(uri, _roots(), hostname=hostname))
+        tag = f'"{file.tag}"'
+        headers = {
+            "ETag": tag,
+            "Accept-Ranges": "bytes",
+            # Airflow packs answers, and a part of a file must not be.
+            "Content-Encoding": "identity",
+            "Content-Disposition": f'inline; filename="{_safe_name(uri)}"',
+        }
+        if request.headers.get("if-none-match") == tag:
+            stack.close()
+            return Response(status_code=304, headers={"ETag": tag})
+        asked = request.headers.get("range")
+        if asked and request.headers.get("if-range", tag) == tag:
+            part = _part(asked, file.size)
+        else:
+            part = None
+        if part == ():
+            stack.close()
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{file.size}"})
+        first, last = part or (0, file.size - 1)
+        headers["Content-Length"] = str(last - first + 1)
+        if part:
+            headers["Content-Range"] = f"bytes {first}-{last}/{file.size}"
+    except BaseException:
+        stack.close()
+        raise
+    return StreamingResponse(
+        _pieces(stack, file, first, last), 206 if part else 200, headers, media_type=file.content_type
+    )
+
+
+def _part(asked: str, size: int) -> tuple[int, ...] | None:
+    """Return the first and last byte of a range, () for one that cannot be, None to ignore it as HTTP allows."""
+    match = _RANGE.fullmatch(asked.strip())
+    if match is None or not any(match.groups()):
+        return None
+    if not match[1]:
+        wanted = min(int(match[2]), size)
+        return (size - wanted, size - 1) if wanted else ()
+    first, last = int(match[1]), min(int(match[2] or size), size - 1)
+    if match[2] and int(match[2]) < first:
+        return None
+    return (first, last) if first < size else ()
+
+
+def _pieces(stack: ExitStack, file: Opened, first: int, last: int) -> Iterator[bytes]:
+    with stack:
+        file.stream.seek(first)
+        left = last - first + 1
+        while left > 0 and (piece := file.stream.read(min(_STEP, left))):
+            left -= len(piece)
+            yield piece
+
+
+def _safe_name(uri: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", uri.rpartition("/")[2])[:120] or "file"
+
+
+def _roots() -> Any:
+    return _parsed_roots(conf.get("kling", "media_roots", fallback=""))
+
+
+_parsed_roots = cache(read_roots)
+
+
+async def _refuse(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, MediaFault)
+    log.warning("No file for %r: %s", request.url.path[:500], fault.reason)
+    return JSONResponse({"reason": fault.reason}, fault.status)
