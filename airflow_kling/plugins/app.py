@@ -6,12 +6,14 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import ReadableDagRunsFilterDep, get_user, requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
 from airflow.configuration import conf
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
@@ -156,8 +158,8 @@ def _read_static(name: str) -> bytes:
     return (_FOLDER / name).read_bytes()
 
 
-def _recent_runs(permitted: ReadableDagRunsFilterDep) -> dict[str, Any]:
-    return {"runs": runs.recent_runs(permitted.value or ())}
+def _recent_runs(user: GetUserDep) -> dict[str, Any]:
+    return {"runs": runs.recent_runs(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))}
 
 
 def _items(
@@ -198,6 +200,7 @@ def _items(
             for name in waiting
         },
         "roots": bool(_roots()),
+        "now": datetime.now(timezone.utc).isoformat(),
     }
 
 
