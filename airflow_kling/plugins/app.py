@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,6 +59,8 @@ HEADERS = {
     "Cache-Control": "private, no-cache",
 }
 PAGE = 24
+#: Where a refusal's reason waits for the log.
+REASON = "kling_reason"
 _STEP = 1 << 18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _FOLDER = Path(__file__).parent / "static"
@@ -107,7 +109,8 @@ class Guard:
                     ),
                 ]
                 if message["status"] >= 400:
-                    log.warning("Refused %s %r with %d", scope["method"], scope["path"][:500], message["status"])
+                    why, path = scope.get(REASON, "see its status"), scope["path"][:500]
+                    log.warning("Refused %s %r with %d: %s", scope["method"], path, message["status"], why)
             await send(message)
 
         headers = dict(scope["headers"])
@@ -200,7 +203,7 @@ def _items(
             for name in waiting
         },
         "roots": bool(_roots()),
-        "now": datetime.now(timezone.utc).isoformat(),
+        "now": datetime.now(UTC).isoformat(),
     }
 
 
@@ -365,5 +368,5 @@ _parsed_roots = cache(read_roots)
 
 async def _refuse(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, MediaFault)
-    log.warning("No file for %r: %s", request.url.path[:500], fault.reason)
+    request.scope[REASON] = fault.reason
     return JSONResponse({"reason": fault.reason}, fault.status)

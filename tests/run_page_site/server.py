@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import requests
 
 from airflow_kling.demo.home import free_port
@@ -85,6 +86,12 @@ class Site:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the server's processes."""
+        assert self._process is not None
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
         """
