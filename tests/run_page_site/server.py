@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import requests
@@ -111,6 +112,43 @@ class Site:
         )
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
         return done.stdout
+
+    def test_dag(self, dag_id: str, **environment: str) -> subprocess.Popen[bytes]:
+        """
+        Begin a run of a DAG with Airflow's ``dag.test``, which ends by itself.
+
+        :param dag_id: Of the DAGs folder.
+        :param environment: Further environment.
+        """
+        with (self.home / f"{dag_id}.log").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "airflow_kling.demo.run_dag", dag_id, "none", "{}", os.devnull],
+                env=self.environment | environment,
+                stdout=output,
+                stderr=output,
+                cwd=self.home,
+            )
+
+    def latest_run(self, dag_id: str, *, submitted: bool = False) -> str:
+        """
+        Return the id of a DAG's latest run.
+
+        :param dag_id: The DAG.
+        :param submitted: Whether to wait until a task of it is submitted to Kling, and shown so.
+        """
+        end = time.monotonic() + START_LIMIT
+        with self.login("reader") as session:
+            while True:
+                address = f"{self.url}/api/v2/dags/{dag_id}/dagRuns?order_by=-id&limit=1"
+                for run in session.get(address, timeout=30).json().get("dag_runs", ()):
+                    name = str(run["dag_run_id"])
+                    page = f"{self.url}/kling/dags/{dag_id}/runs/{quote(name, safe='')}/items"
+                    items = session.get(page, timeout=30).json()["items"]
+                    if not submitted or any(item["group"] == "waiting" and item["remote_id"] for item in items):
+                        return name
+                told = (self.home / f"{dag_id}.log").read_text()[-3000:]
+                assert time.monotonic() < end, f"no run of {dag_id}: {told}"
+                time.sleep(0.3)
 
     def seed(self, *runs: dict) -> None:
         """

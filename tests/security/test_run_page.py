@@ -131,8 +131,10 @@ def test_paths_that_lead_elsewhere(site, sessions, place, tail):
 
 def test_a_path_cannot_write_into_the_log(site, ask):
     begun = site.log.stat().st_size
-    ask("/kling/static/x%0A2026-01-01%20[critical]%20forged")
-    assert not [line for line in _log_since(site, begun).splitlines() if line.startswith("2026-01-01")]
+    ask("/kling/static/x%0D2026-01-01%20[critical]%20forged%1B[31m")
+    (ours,) = [line for line in _log_since(site, begun).split("\n") if "Refused" in line]
+    assert "\\r2026-01-01" in ours
+    assert not {"\r", "\x1b"} & set(ours)
 
 
 def test_what_a_result_may_not_name(ask, named):

@@ -104,7 +104,7 @@ function show() {
   at("pages").hidden = total <= PAGE;
   at("back").disabled = view.offset === 0;
   at("next").disabled = view.offset + PAGE >= total;
-  at("where").textContent = `${plain(Math.min(view.offset + 1, total))}–${plain(Math.min(view.offset + PAGE, total))} of ${plain(total)}`;
+  at("where").textContent = `${plain(Math.min(view.offset + 1, total))}-${plain(Math.min(view.offset + PAGE, total))} of ${plain(total)}`;
   tick();
 }
 
