@@ -113,7 +113,7 @@ def run_page(ti: Any) -> str:
     if tuple(map(int, airflow.__version__.split(".")[:2])) < (3, 1):
         return ""
     base = conf.get("api", "base_url", fallback="").rstrip("/")
-    run = f"{base}/dags/{quote(ti.dag_id, safe='')}/runs/{quote(ti.run_id, safe='')}"
+    run = f"{base}/dags/{quote(ti.dag_id, safe='')}/runs/{quote(ti.run_id, safe=':+')}"
     return f"{run}/plugin/kling-run?task_id={quote(ti.task_id, safe='')}&map_index={ti.map_index}"
 
 

@@ -9,12 +9,13 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
+TOOK_41_S = {"created_at": "2026-11-20T10:00:00Z", "finished_at": "2026-11-20T10:00:41Z"}
 MARKUP = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>'
 
 
 def tab(run_id, dag_id="kling_page"):
     """Return the address of Airflow's tab of a run."""
-    return f"/dags/{dag_id}/runs/{quote(run_id, safe='')}/plugin/kling-run"
+    return f"/dags/{dag_id}/runs/{quote(run_id, safe=':+')}/plugin/kling-run"
 
 
 def alone(run_id, dag_id="kling_page"):
@@ -37,7 +38,7 @@ def test_from_airflows_navigation_to_a_run(open_page, run_id, keep):
     frame = inside(page)
     keep(page, "runs")
     frame.get_by_role("link", name=run_id).click()
-    page.wait_for_url(lambda url: url.endswith(tab(run_id)) or run_id in url)
+    page.wait_for_url(f"**{tab(run_id)}")
     expect(inside(page).locator(".card")).to_have_count(7)
 
 
@@ -48,8 +49,7 @@ def test_from_a_tasks_link(open_page, site, sessions, run_id, keep):
 
     assert links("expand", "?map_index=1")["Kling run page"].endswith("?task_id=expand&map_index=1")
     assert "Kling run page" not in links("plain")
-    page = open_page(f"/dags/kling_page/runs/{quote(run_id, safe='')}/tasks/wide")
-    keep(page, "link")
+    page = open_page(f"/dags/kling_page/runs/{quote(run_id, safe='')}/tasks/wide/details")
     page.get_by_role("link", name="Kling run page").click()
     frame = inside(page)
     expect(frame.locator("#only")).to_contain_text("Only task wide")
@@ -163,10 +163,13 @@ def test_live_while_a_task_waits(open_page, site, keep):
         running = site.test_dag("kling_live", AIRFLOW_CONN_KLING_DEFAULT=slow.connection_uri("kling"))
         try:
             run = site.latest_run("kling_live", submitted=True)
+            earlier = {"task_id": "expand", "xcoms": {"return_value": made("x", "E1", **TOOK_41_S)}}
+            site.seed({"dag_id": "kling_live", "run_id": "earlier", "age": 9_000, "tasks": [earlier]})
             page = open_page(alone(run, "kling_live"))
             elapsed = page.locator(".card .elapsed")
             expect(elapsed).to_have_text(re.compile(r"^\d+ s$"))
             first = elapsed.text_content()
+            expect(page.locator(".card")).to_contain_text("usually 41 s")
             keep(page, "waiting")
             expect(elapsed).not_to_have_text(first, timeout=5_000)
             expect(page.locator(".card img.here")).to_have_count(1, timeout=60_000)

@@ -88,6 +88,9 @@ export function seconds(count) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/** As Airflow writes ids in its addresses, by which it knows which of its tabs is open. */
+export const inPath = (text) => encodeURIComponent(text).replaceAll("%3A", ":").replaceAll("%2B", "+");
+
 export const plain = (count, digits = 2) => count.toLocaleString("en", { maximumFractionDigits: digits });
 export const moment = (text) => (text ? new Date(text).toLocaleString() : "");
 

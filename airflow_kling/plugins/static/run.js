@@ -1,5 +1,6 @@
 import {
-  airflow, ask, badge, base, element, followAirflow, moment, openLinksInAirflow, plain, reduced, seconds, tellProblem,
+  airflow, ask, badge, base, element, followAirflow, inPath, moment, openLinksInAirflow, plain, reduced, seconds,
+  tellProblem,
 } from "./page.js";
 
 const PAGE = 24;
@@ -24,7 +25,7 @@ function begin() {
   at("title").textContent = runId;
   const dag = at("dag");
   dag.textContent = dagId;
-  dag.href = `${base}/dags/${encodeURIComponent(dagId)}/runs/${encodeURIComponent(runId)}`;
+  dag.href = `${base}/dags/${inPath(dagId)}/runs/${inPath(runId)}`;
   document.querySelector("[data-airflow]").href = `${base}/`;
   at("head").hidden = Boolean(airflow);
   document.title = `Kling: ${dagId}`;
@@ -92,7 +93,7 @@ function show() {
     }),
   );
   at("money").textContent = [
-    summary.units === null ? "" : `${plain(summary.units)} units`,
+    summary.units === null ? "" : `${plain(summary.units)} ${summary.units === 1 ? "unit" : "units"}`,
     summary.usd === null ? "" : `$${plain(summary.usd, 3)} at list price`,
   ].filter(Boolean).join(", ");
   showFilter();
@@ -144,7 +145,7 @@ function line(item) {
   return [
     item.width && item.height ? `${item.width} × ${item.height}` : item.family,
     item.duration ? `${plain(item.duration, 1)} s` : "",
-    item.units === null ? "" : `${plain(item.units)} units${item.outputs > 1 ? ` for ${item.outputs}` : ""}`,
+    item.units === null ? "" : `${plain(item.units)} ${item.units === 1 ? "unit" : "units"}${item.outputs > 1 ? ` for ${item.outputs}` : ""}`,
   ].filter(Boolean).join(" · ");
 }
 
@@ -330,10 +331,10 @@ function player(item) {
 }
 
 function factsOf(item) {
-  const run = `${base}/dags/${encodeURIComponent(dagId)}/runs/${encodeURIComponent(runId)}`;
+  const run = `${base}/dags/${inPath(dagId)}/runs/${inPath(runId)}`;
   const mapped = item.map_index < 0 ? "" : `/mapped/${item.map_index}`;
   const rows = [
-    ["Task", element("a", { href: `${run}/tasks/${encodeURIComponent(item.task_id)}${mapped}` }, nameOf(item))],
+    ["Task", element("a", { href: `${run}/tasks/${inPath(item.task_id)}${mapped}` }, nameOf(item))],
     ["Waiting for", item.group === "waiting" && (item.submitted_at || item.started_at)
       ? element("span", { "data-since": item.submitted_at || item.started_at }, "…") : ""],
     ["Usual time", item.group === "waiting" && shown.usual[item.task_id] ? seconds(shown.usual[item.task_id]) : ""],

@@ -1,4 +1,4 @@
-import { ask, badge, base, element, followAirflow, moment, openLinksInAirflow, tellProblem } from "./page.js";
+import { ask, badge, base, element, followAirflow, inPath, moment, openLinksInAirflow, tellProblem } from "./page.js";
 
 followAirflow();
 openLinksInAirflow();
@@ -7,12 +7,12 @@ const table = document.getElementById("runs");
 try {
   const { runs } = await ask("runs");
   const rows = runs.map((run) => {
-    const place = `dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}`;
+    const place = `dags/${inPath(run.dag_id)}/runs/${inPath(run.run_id)}`;
     const link = (text, address) => element("a", { href: address }, text);
     return element(
       "tr",
       {},
-      element("td", {}, link(run.dag_id, `${base}/dags/${encodeURIComponent(run.dag_id)}`)),
+      element("td", {}, link(run.dag_id, `${base}/dags/${inPath(run.dag_id)}`)),
       element("td", {}, link(run.run_id, `${base}/${place}/plugin/kling-run`)),
       element("td", {}, badge(run.state)),
       element("td", {}, moment(run.started_at)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from types import SimpleNamespace
 
+import airflow
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
@@ -12,11 +13,17 @@ from airflow_kling.exceptions import KlingTaskFailed
 from airflow_kling.get_provider_info import get_provider_info
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.operators.kling import KlingCollectOperator, KlingExpandImageOperator
-from airflow_kling.operators.links import LINKS, KlingFilesLink, KlingTaskLink, console_page, push_links
+from airflow_kling.operators.links import LINKS, KlingFilesLink, KlingRunLink, KlingTaskLink, console_page, push_links
 from airflow_kling.sensors.kling import KlingTaskSensor
 
 URL = "https://example.com/cat.png"
 FAMILY = "image-expansion"
+#: There from the submission on, whatever becomes of the task; Airflow 2.11 has no place for the page.
+RUN_PAGE = (
+    {}
+    if airflow.__version__.startswith("2.")
+    else {KlingRunLink.xcom_key: "/dags/dag/runs/run/plugin/kling-run?task_id=task&map_index=-1"}
+)
 AWS = "https://console.aws.amazon.com/s3/buckets/"
 GOOGLE = "https://console.cloud.google.com/storage/browser/"
 
@@ -80,7 +87,7 @@ def test_a_storage_of_ones_own_has_no_page_at_amazon(connect, context, ti, stora
 def test_task_address_is_the_gateways_and_holds_no_key(connect, context, ti, extra, start):
     connect("", extra=extra)
     push_links(context, "T/1?key=x", FAMILY, "kling_default", None)
-    assert ti.links == {KlingTaskLink.xcom_key: f"{start}/images/editing/expand/T%2F1%3Fkey%3Dx"}
+    assert ti.links == {KlingTaskLink.xcom_key: f"{start}/images/editing/expand/T%2F1%3Fkey%3Dx"} | RUN_PAGE
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_task_address_is_the_gateways_and_holds_no_key(connect, context, ti, ext
 def test_what_hinders_a_link_does_not_hinder_the_task(connect, context, ti, task_id, family, conn_id):
     connect("https://api.cometapi.com")
     push_links(context, task_id, family, conn_id, "s3://nonesuch@bucket/a")
-    assert ti.links == {}
+    assert ti.links == RUN_PAGE
 
 
 def expand(**parameters):
@@ -126,7 +133,7 @@ def test_links_are_there_while_waiting_and_after_failure(
     links = {
         KlingTaskLink.xcom_key: f"{server.url}/kling/v1/images/editing/expand/T1",
         KlingFilesLink.xcom_key: f"{AWS}bucket?prefix=a/",
-    }
+    } | RUN_PAGE
     assert ti.links == links
     assert seen == ([links] * len(seen))
     assert bool(seen) is (kind == "sync")
@@ -136,7 +143,18 @@ def test_a_task_that_stores_nothing_links_to_no_folder(serve, connect, context, 
     connect(serve("submitted"))
     storage()
     expand(output_path="s3://bucket/a", wait_for_completion=False).execute(context)
-    assert set(ti.links) == {KlingTaskLink.xcom_key}
+    assert set(ti.links) == {KlingTaskLink.xcom_key, *RUN_PAGE}
+
+
+@pytest.mark.skipif(not RUN_PAGE, reason="Airflow 2.11 has no place for the page")
+def test_run_page_is_below_airflows_own_address(monkeypatch, context, ti):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host/airflow/")
+    monkeypatch.setattr(ti, "run_id", "manual__2026-11-20T10:00:00+00:00 <b>", raising=False)
+    monkeypatch.setattr(ti, "map_index", 3, raising=False)
+    push_links(context, "T1", FAMILY, "nonesuch", None)
+    run = "manual__2026-11-20T10:00:00+00:00%20%3Cb%3E"
+    page = f"https://host/airflow/dags/dag/runs/{run}/plugin/kling-run?task_id=task&map_index=3"
+    assert ti.links[KlingRunLink.xcom_key] == page
 
 
 @pytest.mark.parametrize("stored", ["https://console/x", None, {"a": 1}, OSError("database is away")])

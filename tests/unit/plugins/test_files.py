@@ -1,0 +1,174 @@
+"""Which files may be served, and how."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from airflow_kling.hooks import storage
+from airflow_kling.plugins.files import MediaFault, open_media, read_roots
+from airflow_kling.plugins.thumbnails import Cache, thumbnail
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "root"
+    folder.mkdir()
+    Image.new("RGB", (900, 300), "red").save(folder / "a.png")
+    Image.new("RGB", (10, 10)).save(tmp_path / "beside.png")
+    return folder
+
+
+def served(uri, roots):
+    try:
+        with open_media(str(uri), read_roots(str(roots)), hostname="worker-7") as file:
+            return file.content_type
+    except MediaFault as fault:
+        return fault.status
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 0),
+        ("  ,\n,", 0),
+        ("relative", 0),
+        ("/", 0),
+        ("file:///", 0),
+        ("/a, /b\ns3://conn@bucket/a", 3),
+        ("s3://bucket", 1),
+        ("http://host/", 0),
+        ("HTTPS://host/a", 0),
+        ("s3://", 0),
+        ("s3://bucket/a/../b", 0),
+        ("simplecache::s3://bucket", 0),
+        ("file://host/a", 0),
+    ],
+)
+def test_roots(text, count):
+    assert len(read_roots(text)) == count
+
+
+def test_what_lies_below_a_root_is_served(root, tmp_path):
+    (tmp_path / "alias").symlink_to(root)
+    (root / "within.png").symlink_to(root / "a.png")
+    for uri in (root / "a.png", f"file://{root}/a.png", f"{root}/./b/../a.png", root / "within.png"):
+        assert served(uri, root) == "image/png"
+    # Either may be written by another name.
+    assert served(tmp_path / "alias" / "a.png", root) == served(root / "a.png", tmp_path / "alias") == "image/png"
+
+
+def test_what_lies_elsewhere_is_not(root, tmp_path):
+    (root / "link.png").symlink_to(tmp_path / "beside.png")
+    (root / "up").symlink_to(tmp_path)
+    (tmp_path / "root-too").mkdir()
+    (tmp_path / "root-too" / "a.png").write_bytes((root / "a.png").read_bytes())
+    for uri in ("link.png", "up/beside.png", "../beside.png", "../root-too/a.png", "../root"):
+        assert served(root / uri, root) == 403
+    assert served(root / "a.png", "") == served("a.png", root) == 403
+
+
+def test_a_folder_that_turns_into_a_link_is_not_followed(root, tmp_path, monkeypatch):
+    (root / "folder").mkdir()
+    (root / "folder" / "beside.png").write_bytes((root / "a.png").read_bytes())
+    opened = os.open
+
+    def swapped(path, flags, *rest, **more):
+        if str(path).endswith("folder/beside.png"):
+            (root / "folder").rename(tmp_path / "moved")
+            (root / "folder").symlink_to(tmp_path)
+        return opened(path, flags, *rest, **more)
+
+    monkeypatch.setattr("airflow_kling.plugins.files.os.open", swapped)
+    assert served(root / "folder" / "beside.png", root) == 403
+
+
+def test_a_missing_file_names_the_worker_that_has_it(root):
+    for hostname, words in (("worker-7", "worker worker-7 wrote it to its own disk"), (None, "moved or deleted")):
+        with (
+            pytest.raises(MediaFault, match=words),
+            open_media(str(root / "b.png"), read_roots(str(root)), hostname=hostname),
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("uri", "allowed"),
+    [
+        ("s3://conn@bucket/wide/a.png", True),
+        ("S3://conn@bucket/wide/a.png", True),
+        ("s3://conn@bucket/wider/a.png", False),
+        ("s3://other@bucket/wide/a.png", False),
+        ("s3://bucket/wide/a.png", False),
+        ("s3://conn@bucket/wide/../a.png", False),
+        ("s3://conn@bucket/wide//a.png", False),
+        ("s3://conn@bucket/wide/a.png?versionId=1", False),
+        ("gs://conn@bucket/wide/a.png", False),
+        ("s3://conn@bucket/wide/a.png::http://host", False),
+    ],
+)
+def test_a_bucket_is_asked_below_the_root_alone(root, monkeypatch, uri, allowed):
+    asked = []
+
+    def storage_path(name):
+        asked.append(name)
+        return root / "a.png"
+
+    monkeypatch.setattr(storage, "storage_path", storage_path)
+    assert served(uri, "s3://conn@bucket/wide") == ("image/png" if allowed else 403)
+    assert asked == ([uri] if allowed else [])
+
+
+def test_a_storage_that_fails_says_no_secret(monkeypatch):
+    def storage_path(name):
+        raise PermissionError("key=secret")
+
+    monkeypatch.setattr(storage, "storage_path", storage_path)
+    with pytest.raises(MediaFault) as caught, open_media("s3://b/a.png", read_roots("s3://b")):
+        pass
+    assert caught.value.reason == "the API server cannot read the storage (PermissionError)"
+
+
+@pytest.mark.parametrize(("variant", "size"), [("small", (420, 140)), ("large", (900, 300))])
+def test_thumbnail(root, variant, size):
+    with (root / "a.png").open("rb") as stream:
+        content = thumbnail(stream, 1, variant)
+    with Image.open(__import__("io").BytesIO(content)) as image:
+        assert (image.format, image.size) == ("WEBP", size)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "CMYK", "I;16"])
+def test_thumbnail_of_any_mode(tmp_path, mode):
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    Image.new(mode, (500, 500)).save(path)
+    with path.open("rb") as stream:
+        assert thumbnail(stream, 1, "small").startswith(b"RIFF")
+
+
+def test_thumbnail_is_upright_and_tells_no_place(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "at home"
+    Image.new("RGB", (600, 300)).save(tmp_path / "a.jpg", exif=exif)
+    with (tmp_path / "a.jpg").open("rb") as stream:
+        content = thumbnail(stream, 1, "small")
+    assert b"at home" not in content
+    with Image.open(__import__("io").BytesIO(content)) as image:
+        assert image.size == (210, 420)
+
+
+def test_cache_keeps_what_was_used_last_and_no_more_than_fits():
+    cache = Cache(limit=100)
+    for number in range(9):
+        cache.put((str(number),), bytes(30))
+        cache.get(("0",))
+    assert cache.size <= 100
+    assert [number for number in range(9) if cache.get((str(number),))] == [0, 7, 8]
+    cache.put(("huge",), bytes(101))
+    assert cache.size == 0
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: cache.put((str(number % 50),), bytes(30)), range(5_000)))
+    assert cache.size == 90
