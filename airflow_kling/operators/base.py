@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFERRAL_MARGIN = 600
 """Seconds after our own deadline at which Airflow ends the deferral, should the trigger not have."""
 
+NAME_LENGTH = 100
 ON_EXISTING = ("reattach", "resubmit", "fail")
 
 
@@ -85,6 +86,7 @@ class KlingTaskBaseOperator(BaseOperator):
         include_urls: bool = False,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("map_index_template", "{{ task.source_name }}")
         super().__init__(**kwargs)
         self.kling_conn_id = kling_conn_id
         self.fallback_conn_ids = _check_conn_ids(fallback_conn_ids)
@@ -127,6 +129,11 @@ class KlingTaskBaseOperator(BaseOperator):
         :param source: What :meth:`read_source` returned.
         """
         return self.build_request(source, None).parameters()
+
+    @property
+    def source_name(self) -> str:
+        """What tells one of several mapped tasks from another: the source's name, without its place."""
+        return name_of(getattr(self, "image", None) or getattr(self, "prompt", None) or self.task_id)
 
     def finishing(self) -> Mapping[str, Any]:
         """Return what is done to a result after it was paid for: files made in another way are not reused."""
@@ -308,6 +315,18 @@ def is_constant(value: object) -> bool:
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
     return isinstance(value, (int, float, bytes, Mapping, list, tuple))
+
+
+def name_of(source: object) -> str:
+    """
+    Return a source's name as a person would say it; nothing of a link but its last part, for it may be signed.
+
+    :param source: URL, path, storage URI, manifest, or a prompt.
+    """
+    if isinstance(source, Mapping):
+        return str(source.get("task_id") or "stored picture")
+    text = str(source)
+    return (text.partition("?")[0].rstrip("/").rpartition("/")[2] or text)[:NAME_LENGTH]
 
 
 def _check_conn_ids(conn_ids: object) -> tuple[str, ...]:

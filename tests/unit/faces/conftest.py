@@ -20,7 +20,10 @@ class TaskInstance:
         self.xcoms, self.links = {}, {}
 
     def xcom_push(self, key, value):
-        (self.links if key.startswith("_link_") else self.xcoms)[key] = value
+        if not key.startswith("_link_"):
+            self.xcoms[key] = value
+        elif value:  # an empty one is no link
+            self.links[key] = value
 
     def get_first_reschedule_date(self, context):
         return self.first_reschedule_date
