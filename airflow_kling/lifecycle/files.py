@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 #: Protocols whose keys appear at once, when an upload is completed: no partial file, no rename, no folder to make.
 OBJECT_STORES = frozenset({"s3", "s3a"})
-#: S3 takes 10,000 parts of at least 5 MB; what is being sent is held twice.
-_PART_BYTES = 8 << 20
+#: The smallest part that S3 takes, and it takes 10,000 of a file: each is held several times while it is sent.
+_PART_BYTES = 5 << 20
 #: s3fs would fetch and hold 50 MB.
 _READ_AHEAD = 1 << 16
 
