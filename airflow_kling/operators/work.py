@@ -15,7 +15,7 @@ from airflow_kling.api.redact import redact
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.client import Client
-from airflow_kling.lifecycle.collect import check_writable, file_name
+from airflow_kling.lifecycle.collect import check_names, check_writable
 from airflow_kling.lifecycle.fingerprint import fingerprint
 from airflow_kling.lifecycle.identity import deployment_tag, external_task_id
 from airflow_kling.lifecycle.record import FileRecords, NoRecords, Records, StateStoreRecords
@@ -69,7 +69,7 @@ def make_work(
     def build(external_id: str) -> TaskRequest:
         # Found out before anything is paid: the place and the names of the results.
         if operator.output_name:
-            file_name(operator.output_name, "task", 0)
+            check_names(operator.output_name, operator.slots())
         if operator.output_path and operator.wait_for_completion:
             check_writable(storage_path(operator.output_path))
         return step.build_request(source(), external_id)
