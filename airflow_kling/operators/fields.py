@@ -74,7 +74,9 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
         return {name: getattr(self, name) for name in FIELDS[self.family] if name not in _OF_BASE}
 
     def _sources(self) -> dict[str, Any]:
-        return {name: value for name, value in self._given().items() if name in SOURCE_FIELDS}
+        given = self._given().items()
+        # What is not given stays out of the identity, which must outlive a version with further fields.
+        return {name: value for name, value in given if name in SOURCE_FIELDS and value is not None and value != ""}
 
     def _indexed(self) -> list[str]:
         return [name for name in INDEXES if name in FIELDS[self.family]]

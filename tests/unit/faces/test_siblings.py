@@ -350,6 +350,11 @@ def test_fingerprint_is_that_of_the_pictures_and_not_of_their_links(serve, conne
     assert first != fingerprint(build, context, server, 1, other)
 
 
+def test_what_is_not_given_is_not_in_the_identity():
+    identity = film(image_tail="", static_mask=None).read_source().identity
+    assert json.loads(identity) == {"image": URL}
+
+
 # -- to the end ------------------------------------------------------------------------------------------------
 
 
