@@ -109,6 +109,9 @@ def clip_answer(**output):
         (make, {"fields": {"input": {"image_list": [{"image": BASE64}]}}}, "fields.input.image_list.image"),
         (make, {"fields": {"input": {"sound_file": "UklGRg==" * 2000}}}, "fields.input.sound_file"),
         (make, {"fields": {"input": {"video_id": PICTURE}}}, "fields.input.video_id"),
+        (make, {"fields": {"input": {"image": CLIP}}}, "fields.input.image"),
+        (make, {"fields": {"rows": [PICTURE | {"task_id": None}]}}, "fields.rows"),
+        (film, {"image": CLIP}, "image"),
         (make, {"callback_url": "ftp://x"}, "callback_url"),
     ],
 )
