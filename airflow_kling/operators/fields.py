@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.rules import FIELDS, PICTURE_FIELDS, check_extra_fields, check_fields, check_index
-from airflow_kling.lifecycle.source import check_sources, unsigned_fields
+from airflow_kling.lifecycle.fields import check_sources, unsigned_fields
 from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
 
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
     from airflow_kling.api.models import Task
-    from airflow_kling.lifecycle.source import Sources
+    from airflow_kling.lifecycle.fields import Sources
 
 #: Fields that name what lies elsewhere.
 SOURCE_FIELDS = (*PICTURE_FIELDS, "dynamic_masks", "video_id")
@@ -74,7 +74,9 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
         return {name: getattr(self, name) for name in FIELDS[self.family] if name not in _OF_BASE}
 
     def _sources(self) -> dict[str, Any]:
-        return {name: value for name, value in self._given().items() if name in SOURCE_FIELDS}
+        given = self._given().items()
+        # What is not given stays out of the identity, which must outlive a version with further fields.
+        return {name: value for name, value in given if name in SOURCE_FIELDS and value is not None and value != ""}
 
     def _indexed(self) -> list[str]:
         return [name for name in INDEXES if name in FIELDS[self.family]]
@@ -102,7 +104,7 @@ def read_fields(
     """
     from airflow_kling.hooks.kling import KlingHook
     from airflow_kling.hooks.storage import storage_path
-    from airflow_kling.lifecycle.source import resolve_fields
+    from airflow_kling.lifecycle.fields import resolve_fields
 
     def get_task(conn_id: str, task_id: str, family: str) -> Task:
         return KlingHook(conn_id or kling_conn_id).get_task(task_id, family)

@@ -9,13 +9,13 @@ from airflow_kling.api.checks import check_callback_url, check_n
 from airflow_kling.api.families import get_family
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import check_any_fields
-from airflow_kling.lifecycle.source import check_sources
+from airflow_kling.lifecycle.fields import check_sources
 from airflow_kling.operators.base import KlingTaskBaseOperator
 from airflow_kling.operators.fields import is_known, read_fields
 
 if TYPE_CHECKING:
     from airflow_kling.api.requests import AnyRequest
-    from airflow_kling.lifecycle.source import Sources
+    from airflow_kling.lifecycle.fields import Sources
 
 
 class KlingTaskOperator(KlingTaskBaseOperator):
