@@ -9,6 +9,8 @@ from airflow.providers.common.compat.sdk import DAG, Asset, Param
 
 from airflow_kling.operators.kling import KlingExpandImageOperator, KlingImageToVideoOperator
 
+IMAGE = os.environ.get("KLING_EXAMPLE_IMAGE", "https://example.com/photo.jpg")
+OUTPUT = os.environ.get("KLING_EXAMPLE_OUTPUT", "kling-out")
 PICTURES, CLIPS = Asset("kling://pictures"), Asset("kling://clips")
 # As large as the resource packs' concurrency, and counting deferred tasks, see kling_catalogue.
 IMAGE_POOL = os.environ.get("KLING_IMAGE_POOL", "default_pool")
@@ -29,14 +31,12 @@ with DAG(
         "output_path": "{{ params.output_path }}",
     },
     params={
-        "image": Param(
-            "https://example.com/photo.jpg", type="string", description="URL, path, or s3://conn@bucket/key"
-        ),
+        "image": Param(IMAGE, type="string", description="URL, path, or s3://conn@bucket/key"),
         "aspect_ratio": Param("16:9", type="string"),
         "anchor": Param("center", type="string", description='"top", "left", …, or the subject\'s "0.3,0.5"'),
         "prompt": Param("", type="string", maxLength=2500, description="What the new canvas should show"),
         "motion": Param("slow push in", type="string", maxLength=2500, description="What happens in the clip"),
-        "output_path": Param("kling-out", type="string", description="Folder, or s3://conn@bucket/prefix"),
+        "output_path": Param(OUTPUT, type="string", description="Folder, or s3://conn@bucket/prefix"),
     },
 ):
     # [START howto_operator_kling_image_to_video]

@@ -5,9 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
-import json
-import logging
-import uuid
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -24,7 +21,6 @@ from airflow_kling.lifecycle.record import FileRecords, Record, Stage
 from airflow_kling.lifecycle.reuse import find_made, remember_made
 from airflow_kling.operators.kling import KlingExpandImageOperator
 
-KEYS = {"aws_access_key_id": "loopback-key", "aws_secret_access_key": "loopback-secret", "region_name": "us-east-1"}
 MEGABYTE = 1 << 20
 CLIP = [b"\x00\x00\x00\x18ftypmp42".ljust(MEGABYTE, b"\x00")] + [bytes(MEGABYTE)] * 20
 TASK = Task(
@@ -40,48 +36,6 @@ def png(size):
     buffer = io.BytesIO()
     Image.new("RGB", size, "red").save(buffer, "PNG")
     return buffer.getvalue()
-
-
-class Bucket:
-    """A bucket and what the server knows of it; ``uri`` is a prefix in it."""
-
-    def __init__(self, client):
-        self.client, self.name = client, f"bucket-{uuid.uuid4().hex}"
-        self.uri = f"s3://aws_loopback@{self.name}/a/prefix/"
-        client.create_bucket(Bucket=self.name)
-
-    def keys(self):
-        return [row["Key"] for row in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
-
-    def uploads(self):
-        return self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
-
-    def read(self, key):
-        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
-
-
-@pytest.fixture(scope="module")
-def s3_server():
-    try:
-        import boto3
-        from moto.server import ThreadedMotoServer
-    except ImportError:
-        pytest.fail("moto is missing: pip install 'airflow-provider-kling[test]'")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    url = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-    yield url, boto3.client("s3", endpoint_url=url, **KEYS)
-    server.stop()
-
-
-@pytest.fixture
-def bucket(s3_server, monkeypatch):
-    url, client = s3_server
-    fields = {"conn_type": "aws", "login": KEYS["aws_access_key_id"], "password": KEYS["aws_secret_access_key"]}
-    fields["extra"] = {"endpoint_url": url, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_LOOPBACK", json.dumps(fields))
-    return Bucket(client)
 
 
 @pytest.fixture
