@@ -160,6 +160,8 @@ class FileRecords:
                 content = file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except (ImportError, ValueError):
+            raise  # there is no such storage: the path is wrong, not the record
         except Exception as error:  # whatever the storage raises
             # Not readable is not absent: to take it for absent could pay twice.
             raise _unreadable(str(self._path), getattr(error, "strerror", None) or type(error).__name__) from None
