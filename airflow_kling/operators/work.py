@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import airflow
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.redact import redact
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
@@ -69,7 +70,9 @@ def make_work(
     def build(external_id: str) -> TaskRequest:
         # Found out before anything is paid: the place and the names of the results.
         if operator.output_name:
-            file_name(operator.output_name, "task", 0)
+            number = operator.slots()
+            if len({file_name(operator.output_name, "task", index) for index in range(number)}) < number:
+                raise InputFault("output_name", operator.output_name, "different for each output", "add {index} to it")
         if operator.output_path and operator.wait_for_completion:
             check_writable(storage_path(operator.output_path))
         return step.build_request(source(), external_id)
