@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -298,7 +299,9 @@ class History(World):
         known = {made["task_id"] for made in self.made}
         epoch = epoch_of(self.ti)
         ids = {
-            external_id_of(self.ti, number, each if self.options["on_existing"] == "resubmit" else 0, generation): number
+            external_id_of(
+                self.ti, number, each if self.options["on_existing"] == "resubmit" else 0, generation
+            ): number
             for number in range(self.passes)
             for each in range(epoch + 1)
             for generation in range(12)
@@ -324,7 +327,7 @@ class History(World):
         extra = 0
         for number in range(self.passes):
             rows = [made for made in self.made if made["number"] == number]
-            for earlier, later in zip(rows, rows[1:], strict=False):
+            for earlier, later in pairwise(rows):
                 failed = self.emulator.state.task(earlier["task_id"]).word == "failed"
                 anew = self.asked_anew.intersection(range(earlier["epoch"] + 1, later["epoch"] + 1))
                 cleared = later["epoch"] > earlier["epoch"]
