@@ -222,8 +222,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
             check_prompt(self.prompt)
         if is_constant(self.n):
             check_n(self.n)
-        if self.preserve_original or is_given(self.size):
-            self._check_stored("preserve_original" if self.preserve_original else "size")
+        self.check_stored()
         sides = {side: check_ratio(side, getattr(self, side)) for side in SIDES if is_constant(getattr(self, side))}
         shapes = [getattr(self, name) for name in SHAPES if getattr(self, name) is not None]
         if not shapes and self.fit in ("auto", "fail") and len(sides) == len(SIDES):
@@ -231,7 +230,11 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         if shapes and all(map(is_constant, [*shapes, self.anchor, self.n])) and len(sides) == len(SIDES):
             self.target()
 
-    def _check_stored(self, name: str) -> None:
+    def check_stored(self) -> None:
+        """Refuse what is done where the picture is stored, and stored it is not."""
+        if not self.preserve_original and not is_given(self.size):
+            return
+        name = "preserve_original" if self.preserve_original else "size"
         if not self.output_path:
             raise InputFault(
                 name, getattr(self, name), "used with output_path", "the picture is made where it is stored"
