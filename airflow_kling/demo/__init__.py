@@ -1,4 +1,4 @@
-"""``airflow-kling demo``: a picture expanded by a real DAG, with the emulator in Kling's place."""
+"""``airflow-kling demo``: a picture expanded and filmed by a real DAG, with the emulator in Kling's place."""
 
 from __future__ import annotations
 

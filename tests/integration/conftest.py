@@ -57,7 +57,7 @@ def run_dag(airflow_environment: dict[str, str], tmp_path: Path):
 
     def run(dag_id: str, task_id: str, conf: dict[str, Any], **environment: str) -> Run:
         result = tmp_path / f"{dag_id}-{task_id}.json"
-        command = [sys.executable, "-m", "airflow_kling.demo.run_dag", dag_id, task_id, json.dumps(conf), str(result)]
+        command = [sys.executable, "-m", "airflow_kling.demo.run_dag", dag_id, json.dumps(conf), str(result)]
         done = subprocess.run(
             command,
             env=airflow_environment | environment,
@@ -67,7 +67,7 @@ def run_dag(airflow_environment: dict[str, str], tmp_path: Path):
             timeout=RUN_LIMIT,
             cwd=tmp_path,
         )
-        return Run(done.returncode, done.stdout, json.loads(result.read_text()) if result.exists() else None)
+        return Run(done.returncode, done.stdout, json.loads(result.read_text())[task_id] if result.exists() else None)
 
     return run
 

@@ -1,0 +1,155 @@
+"""What came of the demo, for people: a comparison, a contact sheet, and lines for the terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from PIL import Image, ImageOps
+
+from airflow_kling.api.rules import IMAGE_UNIT_USD, VIDEO_UNIT_USD
+from airflow_kling.demo.order import Order
+from airflow_kling.demo.sheet import contact_sheet
+from airflow_kling.emulator.pictures import before_after, encode_png
+
+RESULT, COMPARISON, SHEET, BEFORE = "result.json", "before-after.png", "contact-sheet.html", "before"
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    What came of a run.
+
+    :param order: What was asked for.
+    :param expanded: Manifest of the expansion.
+    :param filmed: Manifest of the clip.
+    :param out: Where everything lies.
+    :param seconds: That it took, the start of Airflow included.
+    """
+
+    order: Order
+    expanded: dict[str, Any]
+    filmed: dict[str, Any]
+    out: Path
+    seconds: float
+
+    def write(self) -> None:
+        """Write the comparison, a copy of the picture before, and the sheet that names it."""
+        with Image.open(io.BytesIO(self.order.data)) as opened, Image.open(self._pictures[0]) as after:
+            before = ImageOps.exif_transpose(opened).convert("RGB")
+            comparison = encode_png(before_after(before, after.convert("RGB"), self._border))
+        (self.out / COMPARISON).write_bytes(comparison)
+        self._before.write_bytes(self.order.data)
+        title = f"{self.order.image.name} to {self._wanted}"
+        facts = [*self._done(), ("Time", f"{self.seconds:.0f} s, with the start of Airflow")]
+        sheet = contact_sheet(
+            title, self._before, self._pictures[0], self._clip, facts, self._costs(), border=self._border
+        )
+        (self.out / SHEET).write_text(sheet, encoding="utf-8")
+
+    def lines(self) -> str:
+        """Return the lines for the terminal: what was done, what it costs, where everything lies."""
+        files = [("Before", self._before), *(("After", path) for path in self._pictures), ("Clip", self._clip)]
+        files += [(label, self.out / name) for label, name in _FILES]
+        rows = [*self._done(), *(("List price", f"{label}: {text}") for label, text in self._costs())]
+        rows += [(label, shown(path)) for label, path in files]
+        return "\n".join([f"Done in {self.seconds:.0f} s", *(f"  {label:<14}{text}" for label, text in _once(rows))])
+
+    def _done(self) -> Iterator[tuple[str, str]]:
+        plan, outputs, film = self.order.plan, self.expanded["outputs"], self.filmed["outputs"][0]
+        yield "Sent", f"{self.order.image.name}, {_size(plan.source)}"
+        yield "Wanted", self._wanted + (f", {plan.target.n} pictures" if plan.target.n > 1 else "")
+        for number, each in enumerate(plan.passes, 1):
+            ratios = ", ".join(f"{side} {ratio:g}" for side, ratio in each.ratios.items() if ratio)
+            yield "Pass", f"{number} of {len(plan.passes)}: {ratios} ({each.area:.2f} times the area)"
+        if plan.lost:
+            yield "Cropped", f"{plan.lost:.1%} of the picture"
+        for row in outputs:
+            yield "Came back", f"{_size((row['width'], row['height']))}, {_megabytes(row)}"
+        size = _size((film["width"], film["height"]))
+        yield "Clip", f"{size}, {film['duration']:.1f} s, {_megabytes(film)}" + (" of the first" if outputs[1:] else "")
+        yield "Kling's tasks", ", ".join([*self._passes, self.filmed["task_id"]])
+
+    def _costs(self) -> Iterator[tuple[str, str]]:
+        together = 0.0
+        for label, manifest, usd in (
+            (_counted(len(self._passes), "pass", "passes"), self.expanded, IMAGE_UNIT_USD),
+            ("clip", self.filmed, VIDEO_UNIT_USD),
+        ):
+            units = manifest["units"] or 0.0
+            together += units * usd
+            yield label, f"{_counted(units, 'unit', 'units')}, ${units * usd:.3f}"
+        yield "together", f"${together:.3f}"
+
+    @property
+    def _passes(self) -> list[str]:
+        """Ids of the remote tasks of the passes."""
+        task_id = self.expanded["task_id"]
+        return self.expanded.get("passes") or ([task_id] if task_id else [])
+
+    @property
+    def _wanted(self) -> str:
+        target = self.order.plan.target
+        return target.label + (f", anchor {target.anchor}" if target.anchor != "center" else "")
+
+    @property
+    def _before(self) -> Path:
+        return self.out / f"{BEFORE}{self.order.ending}"
+
+    @cached_property
+    def _pictures(self) -> list[Path]:
+        return [_path(row["uri"]) for row in self.expanded["outputs"]]
+
+    @cached_property
+    def _clip(self) -> Path:
+        return _path(self.filmed["outputs"][0]["uri"])
+
+    @cached_property
+    def _border(self) -> tuple[float, float, float, float]:
+        """Where the old picture lies in the new one: left, top, width, height, in the new one's pixels."""
+        frame, first = self.order.plan.frame, self.expanded["outputs"][0]
+        across, down = first["width"] / frame.width, first["height"] / frame.height
+        width, height = self.order.plan.source
+        return float(-frame.left * across), float(-frame.top * down), float(width * across), float(height * down)
+
+
+_FILES = (("Comparison", COMPARISON), ("Manifests", RESULT), ("Contact sheet", SHEET))
+
+
+def shown(path: Path) -> str:
+    """
+    Return a path as a person here would type it.
+
+    :param path: Absolute.
+    """
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _once(rows: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Name each label where it begins only."""
+    last = ""
+    for label, text in rows:
+        yield "" if label == last else label, text
+        last = label
+
+
+def _counted(number: float, one: str, many: str) -> str:
+    return f"{number:g} {one if number == 1 else many}"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} px"
+
+
+def _megabytes(row: dict[str, Any]) -> str:
+    return f"{row['size_bytes'] / 1e6:.1f} MB"
+
+
+def _path(uri: str) -> Path:
+    return Path(url2pathname(urlsplit(uri).path))
