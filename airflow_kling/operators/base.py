@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
@@ -62,7 +62,7 @@ class KlingTaskBaseOperator(BaseOperator):
     :raises KlingInputError: at parse time for a value that no rendering can mend.
     """
 
-    family: ClassVar[str]
+    family: str
     template_fields: Sequence[str] = ("kling_conn_id", "output_path", "output_name", "callback_url", "extra_body")
     operator_extra_links = LINKS
     ui_color = "#e8f4ea"

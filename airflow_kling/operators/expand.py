@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.checks import check_area, check_choice, check_n, check_prompt, check_ratio
 from airflow_kling.api.families import IMAGE_EXPANSION
@@ -67,7 +67,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: ClassVar[str] = IMAGE_EXPANSION
+    family = IMAGE_EXPANSION
     template_fields: Sequence[str] = (
         *("image", "image_index", *SIDES, *SHAPES, "anchor", "prompt", "n"),
         *KlingTaskBaseOperator.template_fields,

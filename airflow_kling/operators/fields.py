@@ -11,7 +11,6 @@ from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
 
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
-    from airflow_kling.api.models import Task
     from airflow_kling.lifecycle.fields import Sources
 
 #: Fields that name what lies elsewhere.
@@ -37,6 +36,8 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
 
     def read_source(self) -> Sources:
         indexes = {name: check_index(INDEXES[name], getattr(self, INDEXES[name])) for name in self._indexed()}
+        from airflow_kling.operators.work import read_fields
+
         return read_fields(self._sources(), self.kling_conn_id, indexes)
 
     def build_request(self, source: Any, external_id: str | None) -> TaskRequest:
@@ -89,24 +90,3 @@ def is_known(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return all(is_known(row) for row in value)
     return value is None or is_constant(value)
-
-
-def read_fields(
-    fields: Mapping[str, Any], kling_conn_id: str, indexes: Mapping[str, int] | None = None, path: str = ""
-) -> Sources:
-    """
-    Return fields of a request with all that they take from elsewhere.
-
-    :param fields: By the wire's names.
-    :param kling_conn_id: The connection to ask for a task whose manifest names none.
-    :param indexes: Which output of another task, by the field's name; else the first.
-    :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
-    """
-    from airflow_kling.hooks.kling import KlingHook
-    from airflow_kling.hooks.storage import storage_path
-    from airflow_kling.lifecycle.fields import resolve_fields
-
-    def get_task(conn_id: str, task_id: str, family: str) -> Task:
-        return KlingHook(conn_id or kling_conn_id).get_task(task_id, family)
-
-    return resolve_fields(fields, get_task=get_task, open_path=storage_path, indexes=indexes, path=path)
