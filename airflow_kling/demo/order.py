@@ -59,8 +59,8 @@ def target_of(arguments: argparse.Namespace) -> Target:
     given = {side: getattr(arguments, side) for side in SIDES}
     n, anchor = check_n(arguments.n), arguments.anchor
     if all(ratio is None for ratio in given.values()):
-        return Target(aspect_ratio=arguments.aspect or DEFAULT_ASPECT, anchor=anchor, n=n)
-    if arguments.aspect:
+        return Target(aspect_ratio=DEFAULT_ASPECT if arguments.aspect is None else arguments.aspect, anchor=anchor, n=n)
+    if arguments.aspect is not None:
         named = ", ".join(f"--{side}" for side in SIDES if given[side] is not None)
         raise InputFault("--aspect", arguments.aspect, f"left out beside {named}", "say what is wanted, once")
     up, down, left, right = (check_ratio(side, ratio or 0.0) for side, ratio in given.items())

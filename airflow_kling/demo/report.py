@@ -18,7 +18,12 @@ from airflow_kling.demo.order import Order
 from airflow_kling.demo.sheet import contact_sheet
 from airflow_kling.emulator.pictures import before_after, encode_png
 
+WORTH_SHOWING = 0.0005
+"""Share of a picture that a crop takes off; a trim of less than a pixel is no news."""
+
 RESULT, COMPARISON, SHEET, BEFORE = "result.json", "before-after.png", "contact-sheet.html", "before"
+
+_FILES = (("Comparison", COMPARISON), ("Manifests", RESULT), ("Contact sheet", SHEET))
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,11 @@ class Report:
     def write(self) -> None:
         """Write the comparison, a copy of the picture before, and the sheet that names it."""
         with Image.open(io.BytesIO(self.order.data)) as opened, Image.open(self._pictures[0]) as after:
-            before = ImageOps.exif_transpose(opened).convert("RGB")
-            comparison = encode_png(before_after(before, after.convert("RGB"), self._border))
+            comparison = encode_png(before_after(ImageOps.exif_transpose(opened), after, self._border))
         (self.out / COMPARISON).write_bytes(comparison)
         self._before.write_bytes(self.order.data)
-        title = f"{self.order.image.name} to {self._wanted}"
-        facts = [*self._done(), ("Time", f"{self.seconds:.0f} s, with the start of Airflow")]
+        title = f"{self.order.image.name} {'by' if self.order.plan.target.ratios else 'to'} {self._wanted}"
+        facts = [*self._done("\N{MULTIPLICATION SIGN}"), ("Time", f"{self.seconds:.0f} s, with the start of Airflow")]
         sheet = contact_sheet(
             title, self._before, self._pictures[0], self._clip, facts, self._costs(), border=self._border
         )
@@ -57,35 +61,35 @@ class Report:
         """Return the lines for the terminal: what was done, what it costs, where everything lies."""
         files = [("Before", self._before), *(("After", path) for path in self._pictures), ("Clip", self._clip)]
         files += [(label, self.out / name) for label, name in _FILES]
-        rows = [*self._done(), *(("List price", f"{label}: {text}") for label, text in self._costs())]
+        rows = [*self._done("x"), *(("List price", f"{label}: {text}") for label, text in self._costs())]
         rows += [(label, shown(path)) for label, path in files]
         return "\n".join([f"Done in {self.seconds:.0f} s", *(f"  {label:<14}{text}" for label, text in _once(rows))])
 
-    def _done(self) -> Iterator[tuple[str, str]]:
-        plan, outputs, film = self.order.plan, self.expanded["outputs"], self.filmed["outputs"][0]
-        yield "Sent", f"{self.order.image.name}, {_size(plan.source)}"
+    def _done(self, times: str) -> Iterator[tuple[str, str]]:
+        plan, pictures, clip = self.order.plan, self.expanded["outputs"], self.filmed["outputs"][0]
+        yield "Sent", f"{self.order.image.name}, {plan.source[0]} {times} {plan.source[1]} px"
         yield "Wanted", self._wanted + (f", {plan.target.n} pictures" if plan.target.n > 1 else "")
         for number, each in enumerate(plan.passes, 1):
             ratios = ", ".join(f"{side} {ratio:g}" for side, ratio in each.ratios.items() if ratio)
             yield "Pass", f"{number} of {len(plan.passes)}: {ratios} ({each.area:.2f} times the area)"
-        if plan.lost:
+        if plan.lost > WORTH_SHOWING:
             yield "Cropped", f"{plan.lost:.1%} of the picture"
-        for row in outputs:
-            yield "Came back", f"{_size((row['width'], row['height']))}, {_megabytes(row)}"
-        size = _size((film["width"], film["height"]))
-        yield "Clip", f"{size}, {film['duration']:.1f} s, {_megabytes(film)}" + (" of the first" if outputs[1:] else "")
-        yield "Kling's tasks", ", ".join([*self._passes, self.filmed["task_id"]])
+        for row in pictures:
+            yield "Came back" if plan.passes else "Stored", _measures(row, times)
+        yield "Clip", f"{_measures(clip, times)}, {clip['duration']:.1f} s" + (", of the first" if pictures[1:] else "")
+        for task_id in (*self._passes, self.filmed["task_id"]):
+            yield "Kling's task", task_id
 
     def _costs(self) -> Iterator[tuple[str, str]]:
         together = 0.0
         for label, manifest, usd in (
-            (_counted(len(self._passes), "pass", "passes"), self.expanded, IMAGE_UNIT_USD),
-            ("clip", self.filmed, VIDEO_UNIT_USD),
+            (f"Expansion, {_counted(len(self._passes), 'pass', 'passes')}", self.expanded, IMAGE_UNIT_USD),
+            (f"Clip, {self.filmed['outputs'][0]['duration']:.0f} s", self.filmed, VIDEO_UNIT_USD),
         ):
             units = manifest["units"] or 0.0
             together += units * usd
             yield label, f"{_counted(units, 'unit', 'units')}, ${units * usd:.3f}"
-        yield "together", f"${together:.3f}"
+        yield "Together", f"${together:.3f}"
 
     @property
     def _passes(self) -> list[str]:
@@ -119,9 +123,6 @@ class Report:
         return float(-frame.left * across), float(-frame.top * down), float(width * across), float(height * down)
 
 
-_FILES = (("Comparison", COMPARISON), ("Manifests", RESULT), ("Contact sheet", SHEET))
-
-
 def shown(path: Path) -> str:
     """
     Return a path as a person here would type it.
@@ -143,12 +144,8 @@ def _counted(number: float, one: str, many: str) -> str:
     return f"{number:g} {one if number == 1 else many}"
 
 
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]} px"
-
-
-def _megabytes(row: dict[str, Any]) -> str:
-    return f"{row['size_bytes'] / 1e6:.1f} MB"
+def _measures(row: dict[str, Any], times: str) -> str:
+    return f"{row['width']} {times} {row['height']} px, {row['size_bytes'] / 1e6:.1f} MB"
 
 
 def _path(uri: str) -> Path:
