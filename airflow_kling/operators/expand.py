@@ -167,15 +167,16 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
 
         shapes = {name: getattr(self, name) for name in SHAPES if is_given(getattr(self, name))}
         ratios = {side: check_ratio(side, getattr(self, side)) for side in SIDES}
+        anchor = self.anchor if is_given(self.anchor) else "center"
         if not shapes:
             fit = "fail" if self.fit == "auto" else self.fit
-            return Target(ratios=ratios, anchor=self.anchor, fit=fit, n=check_n(self.n), for_video=False)  # type: ignore[arg-type]
+            return Target(ratios=ratios, anchor=anchor, fit=fit, n=check_n(self.n), for_video=False)  # type: ignore[arg-type]
         if any(ratios.values()):
             given = ", ".join(side for side, ratio in ratios.items() if ratio)
             raise InputFault(given, "given", f"left out beside {', '.join(shapes)}", "say what is wanted, once")
         return Target(
             **shapes,
-            anchor=self.anchor,  # type: ignore[arg-type]  # checked there
+            anchor=anchor,  # type: ignore[arg-type]  # checked there
             fit=self.fit,
             max_crop=self.max_crop,
             n=check_n(self.n),
