@@ -343,7 +343,6 @@ def test_a_link_that_cannot_be_read_costs_nothing(
         ("output_name", TWO_PASSES | {"output_name": "../{index}"}),
         ("preserve_original", {"aspect_ratio": "16:9", "preserve_original": True, "wait_for_completion": False}),
         ("size", {"size": "70000x40000", "for_video": False}),
-        ("size", {"size": (20000, 15000)}),
         ("pixels", {"pixels": (-1, 0, 0, 9)}),
         ("n", WIDE | {"n": "10"}),
         ("up", WIDE | {"up": "0.5"}),
@@ -362,14 +361,34 @@ def test_nothing_is_paid_for_what_is_refused(kling, context, source, tmp_path, f
         for name, value in options.items()
         if rendered and name in KlingExpandImageOperator.template_fields and value is not None
     }
-    with pytest.raises(KlingInputError) as raised:
-        operator = KlingExpandImageOperator(
-            task_id="t", image=source(), **options | dict.fromkeys(late, "{{ params.given }}")
-        )
+    image = source()
+
+    def run():
+        parsed = options | dict.fromkeys(late, "{{ params.given }}")
+        operator = KlingExpandImageOperator(task_id="t", image=image, **parsed)
         for name, value in late.items():
             setattr(operator, name, value)
         operator.execute(context)
+
+    with pytest.raises(KlingInputError) as raised:
+        run()
     assert field in raised.value.field
+    assert kling.state.ledger()["creates"] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "field"),
+    [
+        ((3000, 3000), {"size": (20000, 12000)}, "size"),
+        ((8000, 12000), {"aspect_ratio": "16:9", "preserve_original": True, "fit": "passes"}, "preserve_original"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_nothing_is_paid_for_what_no_memory_holds(kling, expand, source, size, options, field):
+    image = source(size, mode="1", colour=1)
+    with pytest.raises(KlingInputError) as raised:
+        expand(image, **options)
+    assert raised.value.field == field
     assert kling.state.ledger()["creates"] == []
 
 
@@ -532,15 +551,16 @@ def test_a_create_whose_answer_was_lost_is_finished_as_it_was_planned(kling, exp
     context["task_state_store"] = Store()
     real = SyncClient.submit
     monkeypatch.setattr(SyncClient, "submit", lambda *given: die(real(*given)))
+    options = TWO_PASSES | {"preserve_original": True}
     with pytest.raises(Died):
-        expand(source((400, 500)), **WIDE)
+        expand(source((400, 500)), **options)
     monkeypatch.setattr(SyncClient, "submit", real)
-    # By now the source needs two passes; the one that is paid was of another.
-    made = expand(source((306, 544)), **WIDE | {"fit": "passes"})
+    # By now the source is another one, which needs two passes: what is paid was made of the first.
+    with pytest.raises(KlingInputError, match="put it back"):
+        expand(source((306, 544)), **options)
+    made = expand(source((400, 500)), **options)
     assert len(creates(kling)) == 1
-    image = opened(made["outputs"][0])
-    assert is_of(image, "16:9")
-    assert image.height == 500
+    assert opened(made["outputs"][0]).size == (889, 500)
 
 
 def test_every_pass_may_wait_for_a_slot_as_long(kling, expand, source, monkeypatch, sleeps):
