@@ -250,18 +250,19 @@ def test_a_turned_picture_that_needs_no_pass_is_stored_upright(kling, expand, so
     assert made["outputs"][0]["edited"]
 
 
-def test_a_clip_can_be_made_of_a_heavy_result(kling, expand, tmp_path):
+@pytest.mark.parametrize("for_video", [True, False])
+def test_a_clip_can_be_made_of_a_heavy_result(kling, expand, tmp_path, monkeypatch, for_video):
+    monkeypatch.setattr("airflow_kling.media.edit.MAX_IMAGE_BYTES", 400_000)
     path = tmp_path / "noise.png"
-    Image.merge("RGB", [Image.effect_noise((1800, 2250), 90)] * 3).save(path, compress_level=1)
-    assert path.stat().st_size > 4e6
-    made = expand(str(path), **WIDE, preserve_original=True)
-    assert made["outputs"][0]["size_bytes"] <= 10 * 1024 * 1024
+    Image.merge("RGB", [Image.effect_noise((400, 500), spread) for spread in (80, 90, 99)]).save(path)
+    made = expand(str(path), **WIDE, preserve_original=True, for_video=for_video)
+    assert (made["outputs"][0]["size_bytes"] <= 400_000) == for_video
     assert is_of(opened(made["outputs"][0]), "16:9")
 
 
 def test_a_heavy_source_is_made_lighter(kling, expand, tmp_path):
     path = tmp_path / "noise.png"
-    Image.merge("RGB", [Image.effect_noise((1900, 2000), spread) for spread in (80, 90, 99)]).save(path)
+    Image.new("RGB", (1900, 2000)).save(path, compress_level=0)
     assert path.stat().st_size > 10 * 1024 * 1024
     made = expand(str(path), **WIDE)
     assert is_of(opened(made["outputs"][0]), "16:9")
@@ -343,7 +344,6 @@ def test_a_link_that_cannot_be_read_costs_nothing(
         ("output_name", TWO_PASSES | {"output_name": "../{index}"}),
         ("preserve_original", {"aspect_ratio": "16:9", "preserve_original": True, "wait_for_completion": False}),
         ("size", {"size": "70000x40000", "for_video": False}),
-        ("size", {"size": (20000, 15000)}),
         ("pixels", {"pixels": (-1, 0, 0, 9)}),
         ("n", WIDE | {"n": "10"}),
         ("up", WIDE | {"up": "0.5"}),
@@ -362,14 +362,34 @@ def test_nothing_is_paid_for_what_is_refused(kling, context, source, tmp_path, f
         for name, value in options.items()
         if rendered and name in KlingExpandImageOperator.template_fields and value is not None
     }
-    with pytest.raises(KlingInputError) as raised:
-        operator = KlingExpandImageOperator(
-            task_id="t", image=source(), **options | dict.fromkeys(late, "{{ params.given }}")
-        )
+    image = source()
+
+    def run():
+        parsed = options | dict.fromkeys(late, "{{ params.given }}")
+        operator = KlingExpandImageOperator(task_id="t", image=image, **parsed)
         for name, value in late.items():
             setattr(operator, name, value)
         operator.execute(context)
+
+    with pytest.raises(KlingInputError) as raised:
+        run()
     assert field in raised.value.field
+    assert kling.state.ledger()["creates"] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "field"),
+    [
+        ((3000, 3000), {"size": (20000, 12000)}, "size"),
+        ((8000, 12000), {"aspect_ratio": "16:9", "preserve_original": True, "fit": "passes"}, "preserve_original"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_nothing_is_paid_for_what_no_memory_holds(kling, expand, source, size, options, field):
+    image = source(size, mode="1", colour=1)
+    with pytest.raises(KlingInputError) as raised:
+        expand(image, **options)
+    assert raised.value.field == field
     assert kling.state.ledger()["creates"] == []
 
 
@@ -532,15 +552,16 @@ def test_a_create_whose_answer_was_lost_is_finished_as_it_was_planned(kling, exp
     context["task_state_store"] = Store()
     real = SyncClient.submit
     monkeypatch.setattr(SyncClient, "submit", lambda *given: die(real(*given)))
+    options = TWO_PASSES | {"preserve_original": True}
     with pytest.raises(Died):
-        expand(source((400, 500)), **WIDE)
+        expand(source((400, 500)), **options)
     monkeypatch.setattr(SyncClient, "submit", real)
-    # By now the source needs two passes; the one that is paid was of another.
-    made = expand(source((306, 544)), **WIDE | {"fit": "passes"})
+    # By now the source is another one, which needs two passes: what is paid was made of the first.
+    with pytest.raises(KlingInputError, match="put it back"):
+        expand(source((306, 544)), **options)
+    made = expand(source((400, 500)), **options)
     assert len(creates(kling)) == 1
-    image = opened(made["outputs"][0])
-    assert is_of(image, "16:9")
-    assert image.height == 500
+    assert opened(made["outputs"][0]).size == (889, 500)
 
 
 def test_every_pass_may_wait_for_a_slot_as_long(kling, expand, source, monkeypatch, sleeps):
