@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -76,32 +76,59 @@ def parse_task(family: Family, answer: Answer) -> Task:
     return _task(family, answer, payload, data)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    A page of a list, as far as it was asked for.
+
+    :param tasks: Its tasks.
+    :param rows: How many rows it has, read or not.
+    """
+
+    tasks: list[Task]
+    rows: int
+
+
 def parse_tasks(family: Family, answer: Answer) -> list[Task]:
     """
     Return the tasks of a list answer.
+
+    :param family: What was asked.
+    :param answer: What came.
+    :raises ApiFault: for everything that is not a list of tasks.
+    """
+    return parse_page(family, answer).tasks
+
+
+def parse_page(family: Family, answer: Answer, wanted: Container[str] | None = None) -> Page:
+    """
+    Return the tasks of a list answer, with the number of its rows.
 
     A row without a readable id is left out, and one that succeeded may come without its outputs: asking for the single
     task tells.
 
     :param family: What was asked.
     :param answer: What came.
+    :param wanted: Ids of the tasks to return; the rows of others are not read any further.
     :raises ApiFault: for everything that is not a list of tasks.
     """
     payload = _payload(answer)
     rows = payload.get("data")
     if rows is None and "data" in payload:
-        return []
+        return Page([], 0)
     if isinstance(rows, dict) and "task_id" in rows:
         rows = [rows]  # An older page of the documents prints one object.
     if not isinstance(rows, list):
         raise _malformed(answer, payload, "no list of tasks")
     tasks = []
     for row in rows:
+        if wanted is not None and not _may_be_wanted(row, wanted):
+            continue
         try:
             tasks.append(_task(family, answer, payload, row, whole=False))
         except ApiFault:
             continue
-    return tasks
+    return Page(tasks, len(rows))
 
 
 def parse_bare_task(family: Family, fields: Mapping[str, Any]) -> Task:
@@ -197,6 +224,16 @@ def _task(family: Family, answer: Answer, payload: Mapping[str, Any], data: obje
         status_word=word,
         request_id=_request_id(answer, payload),
     )
+
+
+def _may_be_wanted(row: object, wanted: Container[str]) -> bool:
+    """Tell by the ids of a row whether it is to be read; a row with layers is, for any of them may hold the id."""
+    if not isinstance(row, dict) or isinstance(row.get("data"), (dict, list)):
+        return True
+    info = row.get("task_info")
+    external = info.get("external_task_id") if isinstance(info, dict) else None
+    ids = (row.get("task_id"), external, row.get("external_task_id"), row.get("id"))
+    return any(_text(value) in wanted for value in ids if value is not None)
 
 
 def _layers(answer: Answer, payload: Mapping[str, Any], data: object) -> list[Mapping[str, Any]]:
