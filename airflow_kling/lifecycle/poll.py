@@ -243,14 +243,15 @@ class Polls:
         """
         lists = lists and now >= self._list.until
         self._collect(now, lists)
-        if self._scan is None and self._due:
-            self._divide(now, lists)
-        while self._scan is not None and not self._scan.under_way:
-            alone = self._scan.turn()
-            if alone is None:
+        while self._scan is not None or self._due:
+            if self._scan is None:
+                self._divide(now, lists)
+            elif self._scan.under_way:
+                break
+            elif (alone := self._scan.turn()) is None:
                 return Ask(page=self._scan.page)
-            self._ask_singly(alone)
-            if self._scan.done:
+            else:
+                self._ask_singly(alone)
                 self._end_scan(now)
         return self._next_single()
 
@@ -411,8 +412,11 @@ class Polls:
         self._ask_singly(due)
 
     def _end_scan(self, now: float) -> None:
-        scan, self._scan = self._scan, None
-        lost = [target for target in scan.lost if target.state is _State.LISTED] if scan else []
+        """Ask singly for those whom the list did not show, once no page is left to read."""
+        if self._scan is None or not self._scan.done:
+            return
+        lost = [target for target in self._scan.lost if target.state is _State.LISTED]
+        self._scan = None
         for target in lost:
             target.page = None
         self._ask_singly(lost)

@@ -261,6 +261,8 @@ class Poller:
         except Exception as error:
             self._polls.on_page_fault(ask, _fault_of(error), monotonic())
             return []
+        # Reading a whole page and telling of it would hold the loop in one piece.
+        await asyncio.sleep(0)
         return self._polls.on_page(ask, page.tasks, page.rows, monotonic(), time.time())
 
     def _tell(self, told: Told, line: _Line | None = None) -> None:
