@@ -205,11 +205,6 @@ class Polls:
         """The tasks that are waited for, by their ids."""
         return self._targets
 
-    @property
-    def waiters(self) -> list[Waiter]:
-        """All who wait."""
-        return [waiter for target in self._targets.values() for waiter in target.waiters]
-
     def add(self, waiter: Waiter, now: float, wall: float) -> None:
         """Begin a wait: it is due at once."""
         target = self._targets.get(waiter.wait.task_id)
@@ -377,9 +372,14 @@ class Polls:
         heapq.heappush(self._heap, (due, next(self._order), waiter))
 
     def _compact(self) -> None:
-        if len(self._heap) > 2 * self._count + 64:
+        """Forget what was left behind, once it is the greater part."""
+        most = 2 * self._count + 64
+        if len(self._heap) > most:
             self._heap = [row for row in self._heap if row[0] == row[2].due]
             heapq.heapify(self._heap)
+        if len(self._due) + len(self._singles) > most:
+            self._due = deque(target for target in self._due if target.state is _State.DUE)
+            self._singles = deque(target for target in self._singles if target.state is _State.SINGLE)
 
     def _collect(self, now: float, lists: bool) -> None:
         """Take from the heap who is due; where one is, a page may as well answer those who are almost."""
