@@ -295,7 +295,8 @@ def main(picture: str | None) -> None:
         mine, theirs_ = measured("stall", "ours", 1_000, url), measured("stall", "peer", 1_000, url)
         print(
             f"loop stall with 1,000 waits: p99 {mine['p99'] * 1e3:.1f} ms, worst {mine['worst'] * 1e3:.1f} ms "
-            f"(goal: at most 20 ms), http provider p99 {theirs_['p99'] * 1e3:.1f} ms; ratio {mine['p99'] / theirs_['p99']:.4f}"
+            f"(goal: at most 20 ms), http provider p99 {theirs_['p99'] * 1e3:.1f} ms; "
+            f"ratio {mine['p99'] / theirs_['p99']:.4f}"
         )
         kept.append(mine["p99"] <= 0.020)
         size = 10_000
