@@ -156,7 +156,14 @@ async def test_family_and_connection_have_pollers_of_their_own(kling, connect):
     assert pollers() == {}
 
 
-async def test_ten_thousand_who_come_and_go_leave_no_task_socket_or_memory(kling, naps):
+async def test_ten_thousand_who_come_and_go_leave_no_task_socket_or_memory(kling, naps, monkeypatch):
+    # pytest keeps what is logged.
+    quiet = logging.getLogger("test.quiet")
+    quiet.propagate = False
+    quiet.setLevel(logging.INFO)
+    quiet.addHandler(logging.NullHandler())
+    monkeypatch.setattr(KlingTaskTrigger, "log", quiet)
+
     async def wave(number):
         kling.waiting = {f"T{number:02}{index:04}" for index in range(1_000)}
         waits = [asyncio.create_task(event(trigger(task_id))) for task_id in sorted(kling.waiting)]
