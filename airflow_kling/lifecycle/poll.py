@@ -14,8 +14,8 @@ from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
 from airflow_kling.lifecycle.wait import JITTER, Decision, Outcome, Wait
 
-WIDTH = 32
-"""Single tasks that are asked for at a time."""
+WIDTH = 100
+"""Single tasks that are asked for at a time, at most: half as many after each refusal for too many requests."""
 
 WORTH = 2
 """A page of the list is asked for this many waits: for fewer, single tasks are as cheap."""
@@ -192,6 +192,7 @@ class Polls:
         self._due: deque[_Target] = deque()
         self._singles: deque[_Target] = deque()
         self._asked = 0
+        self._width = WIDTH
         self._scan: _Scan | None = None
         self._streak = 0
         self._pause = 0.0
@@ -267,6 +268,7 @@ class Polls:
         """Decide after the answer for a single task."""
         self._asked -= 1
         self._streak = 0
+        self._width = min(self._width + 1, WIDTH)
         target = self._targets.get(ask.task_id)
         return [] if target is None else self._tell_task(target, task, now, wall, jitter=True)
 
@@ -282,6 +284,7 @@ class Polls:
         told = [] if target is None else self._tell_fault([target], fault, now, wall, believed=believed)
         kind = fault.info.kind
         if kind in _TOO_FAST:
+            self._width = max(self._width // 2, 1)
             delays = [decision.delay for _, decision in told if decision.outcome is Outcome.WAITING]
             self._rest(now, max(min(delays or intervals, default=0.0), fault.info.retry_after or 0.0))
         elif kind in _OF_CONNECTION:
@@ -429,7 +432,7 @@ class Polls:
             self._singles.append(target)
 
     def _next_single(self) -> Ask | None:
-        while self._singles and self._asked < (1 if self._streak >= PROOF else WIDTH):
+        while self._singles and self._asked < (1 if self._streak >= PROOF else self._width):
             target = self._singles.popleft()
             if target.state is _State.SINGLE:
                 target.state = _State.ASKED

@@ -286,6 +286,29 @@ def test_server_that_asks_to_wait_is_heeded_by_all_and_counts_against_who_asked(
     assert world.run(2.0) == {"single": 101}
 
 
+def test_refusals_for_too_many_requests_narrow_what_is_asked_at_a_time():
+    world = World(*ids(300), lists=False)
+
+    def width():
+        asks = []
+        while ask := world.polls.next(world.now, lists=False):
+            asks.append(ask)
+        return asks
+
+    for expected in (WIDTH, WIDTH // 2):
+        asks = width()
+        assert len(asks) == expected
+        world.polls.on_fault(asks[0], fault("rate"), world.now, world.wall, believed=True)
+        for ask in asks[1:]:
+            world.polls.on_fault(ask, fault("not-found"), world.now, world.wall, believed=True)
+        world.now += 3 * INTERVAL
+    assert len(width()) == WIDTH // 4
+    world.fault = None
+    for number in range(WIDTH):
+        world.answer(Ask(f"T{number}"))
+    assert world.polls._width == WIDTH
+
+
 def test_pause_holds_when_the_one_who_met_it_is_given_up():
     world = World("T0", "T1", lists=False)
     for _ in range(9):
@@ -327,7 +350,7 @@ def test_fault_of_one_task_ends_the_row_of_faults_and_that_task_alone():
 
 
 def test_no_more_than_a_few_are_asked_for_at_a_time():
-    world = World(*ids(100), lists=False)
+    world = World(*ids(WIDTH + 5), lists=False)
     asks = [world.polls.next(0.0, lists=False) for _ in range(WIDTH + 1)]
     assert asks[-1] is None
     world.answer(asks[0])
