@@ -250,7 +250,10 @@ def _may_be_wanted(row: object, wanted: Container[str]) -> bool:
 def _layers(answer: Answer, payload: Mapping[str, Any], data: object) -> list[Mapping[str, Any]]:
     """Return the object and those wrapped in it, outermost first; the last one is Kling's own."""
     layers: list[Mapping[str, Any]] = []
-    while isinstance(data, Mapping) and len(layers) < MAX_DEPTH:
+    # Kling's own rows are one layer deep, and a page has 500 of them.
+    if isinstance(data, dict) and data.get("data") is None:
+        return [data]
+    while isinstance(data, dict) and len(layers) < MAX_DEPTH:
         code = _code(data.get("code"))
         if layers and code is not None and code not in _OK_CODES:
             if _status(layers)[0] is TaskStatus.FAILED:
