@@ -11,6 +11,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     :param arguments: What the command line said.
     """
-    from airflow_kling.demo.show import run_once, run_ui
+    from airflow_kling.demo import show
 
-    return run_ui(arguments) if arguments.ui else run_once(arguments)
+    return show.run(arguments)

@@ -38,19 +38,23 @@ _LOGGER = re.compile(r"\s+\[(airflow|task)[\w.]*\].*")
 console = Console(highlight=False, soft_wrap=True)
 
 
-def run_once(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """
-    Expand and film one picture; returns the exit code.
+    Expand and film one picture, or run the whole Airflow UI until interrupted; returns the exit code.
 
     :param arguments: What the command line said.
     """
-    started = time.monotonic()
     out = Path(arguments.out).resolve()
     try:
         order = _order(arguments, out)
     except InputFault as fault:
         console.print(told(fault), style="red", markup=False)
         return 2
+    return _run_ui(order, out) if arguments.ui else _run_once(order, out)
+
+
+def _run_once(order: Order, out: Path) -> int:
+    started = time.monotonic()
     result, log = out / RESULT, FOLDER / "airflow.log"
     result.unlink(missing_ok=True)
     with EmulatorServer(EmulatorSettings(latency=LATENCY)) as emulator:
@@ -68,20 +72,14 @@ def run_once(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_ui(arguments: argparse.Namespace) -> int:
-    """
-    Run the whole Airflow UI until interrupted; returns the exit code.
-
-    :param arguments: What the command line said.
-    """
-    image = Path(arguments.image).expanduser() if arguments.image else _sample()
+def _run_ui(order: Order, out: Path) -> int:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     log = FOLDER / "airflow.log"
     with EmulatorServer(EmulatorSettings(latency=LATENCY)) as emulator:
         env = environment(emulator.connection_uri()) | ui_environment(port)
         # What the example DAGs begin with, unless they are told otherwise.
-        env |= {"KLING_EXAMPLE_IMAGE": str(image.resolve()), "KLING_EXAMPLE_OUTPUT": str(Path(arguments.out).resolve())}
+        env |= {"KLING_EXAMPLE_IMAGE": str(order.image), "KLING_EXAMPLE_OUTPUT": str(out)}
         console.print(f"Emulator of Kling's API at {emulator.url}")
         with log.open("w") as file:
             process = subprocess.Popen(
