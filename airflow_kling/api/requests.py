@@ -340,6 +340,12 @@ class AnyRequest:
         return None if price is None else price * int(self.fields.get("n") or 1)
 
     @property
+    def price(self) -> float | None:
+        """US dollars by the list price, where one number says it."""
+        # Only families of pictures have such a number.
+        return None if self.units is None else round(self.units * IMAGE_UNIT_USD, 6)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Nothing: no model's name is looked at."""
         return ()

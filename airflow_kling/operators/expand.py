@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.checks import check_area, check_choice, check_n, check_prompt, check_ratio
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
+from airflow_kling.api.rules import check_index
 from airflow_kling.lifecycle.source import check_image_source
 from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
 
@@ -39,7 +40,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         output of another Kling operator. A JPG or PNG of at most 10 MB, at least 300 px on each side, between 1:2.5
         and 2.5:1; of at most 50 MB where it is reframed. A URL is read by the worker only where the picture's size is
         needed. (templated)
-    :param image_index: Which picture of another operator's output, from 0.
+    :param image_index: Which picture of another operator's output, from 0. (templated)
     :param up: New canvas above, as a multiple of the picture's height, 0-2. (templated)
     :param down: New canvas below, as a multiple of the picture's height, 0-2. (templated)
     :param left: New canvas on the left, as a multiple of the picture's width, 0-2. (templated)
@@ -66,9 +67,9 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: ClassVar[str] = IMAGE_EXPANSION
+    family = IMAGE_EXPANSION
     template_fields: Sequence[str] = (
-        *("image", *SIDES, *SHAPES, "anchor", "prompt", "n"),
+        *("image", "image_index", *SIDES, *SHAPES, "anchor", "prompt", "n"),
         *KlingTaskBaseOperator.template_fields,
     )
 
@@ -76,7 +77,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         self,
         *,
         image: str | Mapping[str, Any] | Any,
-        image_index: int = 0,
+        image_index: int | str = 0,
         up: float | str = 0,
         down: float | str = 0,
         left: float | str = 0,
@@ -97,7 +98,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.image = image
-        self.image_index = check_index("image_index", image_index)
+        self.image_index = image_index
         self.up = up
         self.down = down if bottom is None else _down_or_bottom(down, bottom)
         self.left = left
@@ -121,7 +122,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     def read_source(self) -> Source:
         from airflow_kling.operators.work import read_image
 
-        return read_image(self.image, self.kling_conn_id, self.image_index)
+        return read_image(self.image, self.kling_conn_id, check_index("image_index", self.image_index))
 
     def build_request(self, source: Source, external_id: str | None) -> ExpandRequest:
         return self.expand_request(source, external_id, {side: getattr(self, side) for side in SIDES}, self.n)
@@ -166,15 +167,16 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
 
         shapes = {name: getattr(self, name) for name in SHAPES if is_given(getattr(self, name))}
         ratios = {side: check_ratio(side, getattr(self, side)) for side in SIDES}
+        anchor = self.anchor if is_given(self.anchor) else "center"
         if not shapes:
             fit = "fail" if self.fit == "auto" else self.fit
-            return Target(ratios=ratios, anchor=self.anchor, fit=fit, n=check_n(self.n), for_video=False)  # type: ignore[arg-type]
+            return Target(ratios=ratios, anchor=anchor, fit=fit, n=check_n(self.n), for_video=False)  # type: ignore[arg-type]
         if any(ratios.values()):
             given = ", ".join(side for side, ratio in ratios.items() if ratio)
             raise InputFault(given, "given", f"left out beside {', '.join(shapes)}", "say what is wanted, once")
         return Target(
             **shapes,
-            anchor=self.anchor,  # type: ignore[arg-type]  # checked there
+            anchor=anchor,  # type: ignore[arg-type]  # checked there
             fit=self.fit,
             max_crop=self.max_crop,
             n=check_n(self.n),
@@ -215,12 +217,13 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         """Refuse at parse time what no rendering can mend."""
         if is_constant(self.image):
             check_image_source(self.image)
+        if is_constant(self.image_index):
+            check_index("image_index", self.image_index)
         if is_constant(self.prompt):
             check_prompt(self.prompt)
         if is_constant(self.n):
             check_n(self.n)
-        if self.preserve_original or is_given(self.size):
-            self._check_stored("preserve_original" if self.preserve_original else "size")
+        self.check_stored()
         sides = {side: check_ratio(side, getattr(self, side)) for side in SIDES if is_constant(getattr(self, side))}
         shapes = [getattr(self, name) for name in SHAPES if getattr(self, name) is not None]
         if not shapes and self.fit in ("auto", "fail") and len(sides) == len(SIDES):
@@ -228,7 +231,11 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         if shapes and all(map(is_constant, [*shapes, self.anchor, self.n])) and len(sides) == len(SIDES):
             self.target()
 
-    def _check_stored(self, name: str) -> None:
+    def check_stored(self) -> None:
+        """Refuse what is done where the picture is stored, and stored it is not."""
+        if not self.preserve_original and not is_given(self.size):
+            return
+        name = "preserve_original" if self.preserve_original else "size"
         if not self.output_path:
             raise InputFault(
                 name, getattr(self, name), "used with output_path", "the picture is made where it is stored"
@@ -240,18 +247,6 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
 def is_given(value: object) -> bool:
     """Return whether a parameter says something: a rendered text may be empty."""
     return value is not None and value != ""
-
-
-def check_index(field: str, index: object) -> int:
-    """
-    Return the position of an output.
-
-    :param field: Name of the parameter.
-    :param index: A whole number from 0.
-    """
-    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-        raise InputFault(field, index, "a whole number from 0", "0 is the first output")
-    return index
 
 
 def _down_or_bottom(down: object, bottom: float | str) -> float | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -95,10 +96,13 @@ def push_links(
     }
     for key, link_of in links.items():
         try:
-            if link := link_of():
-                context["ti"].xcom_push(key=key, value=link)
+            link = link_of()
         except Exception as error:
             log.debug("No %s: %s", key, type(error).__name__)
+            link = ""
+        # An empty one, too: Airflow logs an error where it looks for a link that was never pushed.
+        with suppress(Exception):
+            context["ti"].xcom_push(key=key, value=link)
 
 
 def run_page(ti: Any) -> str:
