@@ -75,10 +75,8 @@ TaskId = Annotated[str, InPath(max_length=250)]
 MapIndex = Annotated[int, InPath(ge=-1)]
 Position = Annotated[int, InPath(ge=0)]
 
-READ = [
-    Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE)),
-    Depends(requires_access_dag("GET", DagAccessEntity.XCOM)),
-]
+READ_XCOM = [Depends(requires_access_dag("GET", DagAccessEntity.XCOM))]
+READ_ALL = [*READ_XCOM, Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))]
 RUN = "/dags/{dag_id}/runs/{run_id}"
 
 
@@ -129,13 +127,13 @@ def make_app() -> FastAPI:
     app.add_api_route("/", _runs_page, methods=["GET"])
     app.add_api_route("/runs", _recent_runs, methods=["GET"])
     app.add_api_route("/static/{name}", _static, methods=["GET"])
-    for path, route in (
-        ("", _run_page),
-        ("/items", _items),
-        ("/media/{task_id}/{map_index}/{row}/{at}/{variant}", _media),
-        ("/source/{task_id}/{map_index}/{variant}", _source),
+    for path, route, rights in (
+        ("", _run_page, READ_ALL),
+        ("/items", _items, READ_ALL),
+        ("/media/{task_id}/{map_index}/{row}/{at}/{variant}", _media, READ_XCOM),
+        ("/source/{task_id}/{map_index}/{variant}", _source, READ_XCOM),
     ):
-        app.add_api_route(RUN + path, route, methods=["GET"], dependencies=READ)
+        app.add_api_route(RUN + path, route, methods=["GET"], dependencies=rights)
     return app
 
 

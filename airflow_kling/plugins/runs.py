@@ -11,7 +11,7 @@ from airflow.models.renderedtifields import RenderedTaskInstanceFields as Render
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from airflow_kling.operators.links import KlingTaskLink
@@ -60,9 +60,7 @@ def instances_of(
     :param map_index: Only this one of its instances.
     """
     with create_session() as session:
-        ours = _our_tasks(session, dag_id, run_id)
-        if task_id is not None:
-            ours &= {task_id}
+        ours = _our_tasks(session, dag_id, run_id, task_id)
         if not ours:
             return []
         where = [TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id.in_(ours)]
@@ -208,21 +206,21 @@ def recent_runs(dag_ids: Collection[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _our_tasks(session: Session, dag_id: str, run_id: str) -> set[str]:
+def _our_tasks(session: Session, dag_id: str, run_id: str, task_id: str | None) -> set[str]:
     """Return the ids of our tasks: by their operator's name, or by our link, which classes made of ours have, too."""
-    named = session.execute(
-        select(TaskInstance.task_id, TaskInstance.operator)
-        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
-        .distinct()
-    ).all()
-    linked = session.scalars(
-        select(XComModel.task_id)
-        .where(
-            and_(XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == KlingTaskLink.xcom_key),
-        )
-        .distinct()
+    named = select(TaskInstance.task_id, TaskInstance.operator).where(
+        TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id
     )
-    return {row.task_id for row in named if (row.operator or "").startswith("Kling")} | set(linked)
+    linked = select(XComModel.task_id).where(
+        XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == KlingTaskLink.xcom_key
+    )
+    if task_id is None:
+        named, linked = named.distinct(), linked.distinct()
+    else:
+        named = named.where(TaskInstance.task_id == task_id).limit(1)
+        linked = linked.where(XComModel.task_id == task_id).limit(1)
+    ours = {row.task_id for row in session.execute(named) if (row.operator or "").startswith("Kling")}
+    return ours | set(session.scalars(linked))
 
 
 def _plain(value: object) -> str | None:

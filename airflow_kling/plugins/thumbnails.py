@@ -77,7 +77,7 @@ def thumbnail(stream: BinaryIO, size: int, variant: str) -> bytes:
                 upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
             upright.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
             content = io.BytesIO()
-            upright.save(content, "WEBP", quality=_QUALITY[variant], method=2, exif=b"")
+            upright.save(content, "WEBP", quality=_QUALITY[variant], method=1, exif=b"")
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
         raise MediaFault("the picture is damaged", 415) from None
     return content.getvalue()
