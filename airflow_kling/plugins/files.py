@@ -25,6 +25,7 @@ CONTENT_TYPES = {
 
 #: A root of these would let a manifest send the API server anywhere.
 NEVER = frozenset({"http", "https", "ftp", "sftp", "data", "memory", "github", "simplecache", "filecache", "reference"})
+_VERSIONS = ("ETag", "etag", "generation", "LastModified", "last_modified", "updated", "mtime")
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)?", re.DOTALL)
 
 
@@ -151,19 +152,17 @@ def _open_remote(
 
     try:
         place = storage_path(uri)
-        found: Any = place.stat()
-        size = int(found.st_size)
+        found: dict[str, Any] = place.fs.info(place.path, refresh=True)
+        size = int(found["size"])
         stream = place.open("rb")
     except FileNotFoundError:
         raise MediaFault("the file is missing: it was moved or deleted", 404) from None
     except Exception as error:  # whatever the storage raises
         raise MediaFault(f"the API server cannot read the storage ({type(error).__name__})", 404) from None
     with stream:
-        info = found.as_info() if hasattr(found, "as_info") else {}
-        changed = next(
-            (info[name] for name in ("ETag", "etag", "LastModified", "mtime", "updated") if name in info), ""
-        )
-        yield stream, size, f"{hashlib.sha256(str(changed).encode()).hexdigest()[:16]}-{size:x}"
+        # What tells the storages' versions of a file apart, by any of their names for it.
+        changed = [str(found[name]) for name in _VERSIONS if name in found]
+        yield stream, size, f"{hashlib.sha256(repr(changed).encode()).hexdigest()[:16]}-{size:x}"
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -78,7 +78,7 @@ def instances_of(
                 TaskInstance.task_id,
                 TaskInstance.map_index,
                 TaskInstance.state,
-                TaskInstance.rendered_map_index.label("label"),
+                TaskInstance.__table__.c.rendered_map_index.label("label"),
                 TaskInstance.hostname,
                 TaskInstance.try_number,
                 TaskInstance.start_date,
