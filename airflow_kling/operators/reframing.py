@@ -20,6 +20,7 @@ from airflow_kling.lifecycle.source import Source
 from airflow_kling.lifecycle.wait import Outcome
 from airflow_kling.media.edit import finish_picture
 from airflow_kling.media.picture import upright_size
+from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
 from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reuse, make_work, records_of, reused
 
@@ -85,6 +86,7 @@ class Reframing:
         """
         operator = self._operator
         if end is not None and end.outcome is not Outcome.SUCCEEDED:
+            tell_failed(self._context, end, operator.output_path, operator.log)
             raise error_from_end(end, operator.timeout)
         size = self._recorded_size() or self._original().size
         plan = operator.target().plan(*size)
@@ -107,6 +109,7 @@ class Reframing:
                 return manifest(submitted.task, submitted.kling_conn_id, include_urls=operator.include_urls)
             end = operator.wait(submitted)
             hook = KlingHook(end.kling_conn_id)
+            tell_failed(self._context, end, operator.output_path, operator.log)
             task = hook.succeeded(end, operator.timeout)
             tasks.append(task)
             last, came = todo, _came_back(task, hook) if todo.passes[1:] else None
@@ -148,6 +151,8 @@ class Reframing:
             units = [task.units for task in tasks]
             collected["units"] = sum(filter(None, units)) if None not in units else None
             collected["passes"] = [task.task_id for task in tasks]
+            operator.log.info("%d passes, %s units in all", len(tasks), collected["units"])
+        tell_made(self._context, tasks, collected, operator.output_path, operator.log)
         if operator.reuse:
             keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
         return push(self._context, operator.outlets, collected)

@@ -86,6 +86,7 @@ def make_work(
         retried=ti.try_number > first_try,
         on_existing=OnExisting(operator.on_existing),
         source_size=source_size,
+        origin=origin_of(ti),
     )
 
 
@@ -102,6 +103,15 @@ def read_image(image: object, kling_conn_id: str, index: int = 0) -> Source:
         return KlingHook(conn_id or kling_conn_id).get_task(task_id, family)
 
     return resolve_image(image, get_task=get_task, open_path=storage_path, index=index)
+
+
+def origin_of(ti: Any) -> dict[str, Any]:
+    """
+    Return what tells a task instance from all others.
+
+    :param ti: The task instance.
+    """
+    return {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
 
 
 def first_try_of_epoch(ti: Any) -> int:
@@ -135,18 +145,28 @@ def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], numb
     :param context: Airflow's context.
     :param number: Which of them, from 0.
     """
-    if not _record_path() and "task_state_store" in context:
+    if not record_path() and "task_state_store" in context:
         keeps = airflow.__version__.startswith("3.3.")
         return StateStoreRecords(context["task_state_store"], _record_key(number), survive_clear=keeps)
-    folder = _record_path() or operator.output_path
+    folder = record_path() or operator.output_path
     if not folder:
         return NoRecords()
-    path = storage_path(folder) / RECORD_FOLDER / f"{external_id_of(context['ti'], number)}.json"
+    path = record_folder(folder) / f"{external_id_of(context['ti'], number)}.json"
     # The author may have changed the folder of the results with the clear.
-    return FileRecords(path, survive_clear=bool(_record_path()))
+    return FileRecords(path, survive_clear=bool(record_path()))
 
 
-def _record_path() -> str:
+def record_folder(folder: str) -> Any:
+    """
+    Return where the records of a folder lie.
+
+    :param folder: ``[kling] record_path``, or an ``output_path``.
+    """
+    return storage_path(folder) / RECORD_FOLDER
+
+
+def record_path() -> str:
+    """Return ``[kling] record_path``, empty where it is not set."""
     return conf.get("kling", "record_path", fallback="") or ""
 
 
@@ -155,11 +175,11 @@ def _record_key(number: int) -> str:
 
 
 def _made_path(operator: KlingTaskBaseOperator, of_fingerprint: str) -> Any:
-    folder = _record_path() or operator.output_path or ""
+    folder = record_path() or operator.output_path or ""
     finishing = operator.finishing()
     # Hashed once more: a record that somebody else wrote names no path.
     name = hashlib.sha256(f"{of_fingerprint}{finishing or ''}".encode()).hexdigest()
-    return storage_path(folder) / RECORD_FOLDER / "made" / f"{name}.json"
+    return record_folder(folder) / "made" / f"{name}.json"
 
 
 def reused(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ def asset_extras(home: str) -> list[dict]:
 
 def check_assets(manifest: dict, home: str) -> None:
     files = [{name: row[name] for name in ("uri", "size_bytes", "sha256")} for row in manifest["outputs"]]
-    told = {"files": files, "task_id": manifest["task_id"], "units": 16} | files[0]
+    told = {"files": files, "family": "image-expansion", "task_id": manifest["task_id"], "units": 16} | files[0]
     extras = asset_extras(home)
     assert told in extras
     # The alias has an asset of its own for each file.
