@@ -250,11 +250,11 @@ def external_id_of(ti: Any, number: int = 0, epoch: int = 0, generation: int = 0
     :param epoch: See :class:`~airflow_kling.lifecycle.submit.Work`.
     :param generation: See :class:`~airflow_kling.lifecycle.submit.Work`.
     """
-    tag = deployment_tag(_deployment())
+    tag = deployment_tag(deployment_name())
     return external_task_id(tag, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, number, epoch, generation)
 
 
-def _deployment() -> str:
+def deployment_name() -> str:
     """Return what tells this deployment from another that shares the account: every worker must see the same."""
     webserver = "webserver" if airflow.__version__.startswith("2.") else "api"
     sources = (("kling", "deployment"), (webserver, "base_url"), ("core", "execution_api_server_url"))

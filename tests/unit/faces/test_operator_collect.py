@@ -12,6 +12,7 @@ from airflow_kling.operators.kling import KlingCollectOperator
 from airflow_kling.operators.push import push
 
 MANIFEST = {
+    "family": "image-expansion",
     "task_id": "T1",
     "units": 16.0,
     "outputs": [
