@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -57,7 +58,7 @@ class Examination:
         except ApiFault as error:
             host = account.base_url
             advice = "check the host of the connection, its proxy, and this machine's network"
-            yield self._told("network", State.FAIL, f"{host} was not reached: {error.info.message}", advice)
+            yield self._told("network", State.FAIL, f"{host} was not reached: {_reason(error)}", advice)
             yield self._told("everything else", State.UNKNOWN, _NOT_ASKED)
             return
         took = self._clock() - began
@@ -271,6 +272,14 @@ def _pack_text(pack: Pack) -> str:
 def _short(fault: ApiFault | None) -> str:
     """Return a fault without its hint, which is the advice."""
     return str(fault.replace(hint="")) if fault else ""
+
+
+def _reason(fault: ApiFault) -> str:
+    """Return what the operating system says of a dead network, without the libraries around it."""
+    found = re.search(
+        r"\[Errno -?\d+\] ([^\"')]+)|(timed out|no answer in time|certificate[^\"')]*)", fault.info.message
+    )
+    return next(filter(None, found.groups())).strip() if found else fault.info.message
 
 
 def _lowered(text: str) -> str:

@@ -48,6 +48,7 @@ class Finding:
     :param task_id: The vendor's id, where it is known.
     :param record: None where it could not be read.
     :param manifest: Of what was stored.
+    :param units: Units deducted, where they are told.
     """
 
     fate: Fate
@@ -56,6 +57,7 @@ class Finding:
     task_id: str = ""
     record: Record | None = None
     manifest: dict[str, Any] | None = None
+    units: float | None = None
 
 
 def read_records(folder: Any) -> Iterator[tuple[str, Record | ApiFault]]:
@@ -126,14 +128,15 @@ class Recovery:
     def _find(self, record: Record) -> Finding:
         fate, text, task, manifest = self._fate(record)
         task_id = task.task_id if task else record.task_id or ""
-        return Finding(fate, record.external_task_id, text, task_id, record, manifest)
+        units = task.units if task else None
+        return Finding(fate, record.external_task_id, text, task_id, record, manifest, units)
 
     def _fate(self, record: Record) -> tuple[Fate, str, Task | None, dict[str, Any] | None]:
         age = self._now() - record.at
         if record.stage is Stage.REFUSED:
             return Fate.NOTHING_MADE, "the create was refused", None, None
         if record.task_id and record.task_id in self._collected:
-            return Fate.COLLECTED, "its run, or an earlier recovery, has stored it", None, None
+            return Fate.COLLECTED, "its run, or an earlier recovery, has dealt with it", None, None
         if age < self._min_age:
             return Fate.YOUNG, "its own run may still collect it", None, None
         if age > RESULT_LIFETIME + MARGIN:
@@ -169,7 +172,7 @@ class Recovery:
 
     def _judge(self, task: Task, record: Record) -> tuple[Fate, str, Task | None, dict[str, Any] | None]:
         if task.task_id in self._collected:
-            return Fate.COLLECTED, "its run, or an earlier recovery, has stored it", task, None
+            return Fate.COLLECTED, "its run, or an earlier recovery, has dealt with it", task, None
         if not task.status.ended:
             return Fate.RUNNING, f"it is {task.status.value} and will be billed when it ends", task, None
         if task.status is TaskStatus.FAILED:
