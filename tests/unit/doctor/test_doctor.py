@@ -29,6 +29,7 @@ def doctor(capsys, monkeypatch):
     def examine(*arguments, conn_id="kling_default"):
         parser = argparse.ArgumentParser()
         add_arguments(parser)
+        capsys.readouterr()  # what servers said when they began
         code = run(parser.parse_args(["--conn-id", conn_id, "--json", *arguments]))
         out, err = capsys.readouterr()
         assert [secret for secret in SECRETS if secret in out + err] == []

@@ -38,7 +38,7 @@ def test_names_are_stacked_the_largest_at_the_bottom():
 
 @pytest.mark.parametrize("days", [1, 30, 366, 500])
 def test_any_number_of_days_and_names_can_be_drawn(days):
-    bars = [((FIRST + timedelta(n)).isoformat(), f"dag {n % 20}", n * 7.5) for n in range(min(days, 366))]
+    bars = [((FIRST + timedelta(n)).isoformat(), f"dag {n % 20}", (n + 1) * 7.5) for n in range(min(days, 366))]
     counts, _ = drawn(bars, days)
     assert len(counts) > (3 if days > 1 else 1)
 
