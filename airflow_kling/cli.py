@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"airflow-provider-kling {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_demo(commands.add_parser("demo", help="expand a picture with a real DAG, without a key"))
+    _add_demo(commands.add_parser("demo", help="expand and film a picture with a real DAG, without a key"))
     emulator = commands.add_parser("emulator", help="run the emulator of Kling's API until it is interrupted")
     add_emulator_arguments(emulator)
     emulator.set_defaults(run=run_emulator)
@@ -59,15 +59,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Start the emulator and run the example DAG kling_expand_image with a real Airflow that lives in the current "
-        "folder. Nothing is sent to Kling, and nothing is paid."
+        "Expand and film a picture: start the emulator, and run the example DAG kling_expand_to_video with a real "
+        "Airflow that lives in the current folder. Nothing is sent to Kling, and nothing is paid."
     )
     parser.add_argument("--image", metavar="PHOTO", help="a JPG or PNG of yours; without it a sample is drawn")
+    parser.add_argument("--aspect", metavar="RATIO", help="width to height: 16:9 (default), 9:16, 2.39")
+    parser.add_argument(
+        "--anchor",
+        metavar="PLACE",
+        default="center",
+        help="where the picture sits: top, bottom-left, …, or the subject's place in it: 0.3,0.5 (default %(default)s)",
+    )
     for side, measure in (("up", "height"), ("down", "height"), ("left", "width"), ("right", "width")):
-        text = f"new canvas on this side, 0-{MAX_RATIO:g} times the picture's {measure}"
+        text = f"in place of --aspect: new canvas on this side, 0-{MAX_RATIO:g} times the picture's {measure}"
         parser.add_argument(f"--{side}", metavar="RATIO", type=float, help=text)
     parser.add_argument("--prompt", default="", help="what the new canvas should show (the emulator does not read it)")
-    parser.add_argument("--n", type=int, default=1, help=f"number of pictures, 1-{MAX_N} (default 1)")
+    parser.add_argument(
+        "--n", type=int, default=1, help=f"number of pictures, 1-{MAX_N} (default 1); the first is filmed"
+    )
     parser.add_argument("--out", metavar="DIR", default="kling-demo/out", help="where results go (default %(default)s)")
     parser.add_argument("--ui", action="store_true", help="start the whole Airflow UI with the DAGs and the emulator")
     parser.set_defaults(run=_run_demo)

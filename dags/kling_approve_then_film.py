@@ -10,6 +10,9 @@ from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_kling.operators.kling import KlingExpandImageOperator, KlingImageToVideoOperator
 
+IMAGE = os.environ.get("KLING_EXAMPLE_IMAGE", "https://example.com/photo.jpg")
+OUTPUT = os.environ.get("KLING_EXAMPLE_OUTPUT", "kling-out")
+
 try:
     from airflow.providers.standard.operators.hitl import ApprovalOperator
 except (ImportError, AirflowOptionalProviderFeatureException):  # before Airflow 3.1
@@ -31,10 +34,8 @@ if ApprovalOperator is not None:
             "output_path": "{{ params.output_path }}",
         },
         params={
-            "image": Param(
-                "https://example.com/photo.jpg", type="string", description="URL, path, or s3://conn@bucket/key"
-            ),
-            "output_path": Param("kling-out", type="string", description="Folder, or s3://conn@bucket/prefix"),
+            "image": Param(IMAGE, type="string", description="URL, path, or s3://conn@bucket/key"),
+            "output_path": Param(OUTPUT, type="string", description="Folder, or s3://conn@bucket/prefix"),
         },
     ):
         expand = KlingExpandImageOperator(task_id="expand", image="{{ params.image }}", aspect_ratio="16:9")

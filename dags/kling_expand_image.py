@@ -9,6 +9,8 @@ from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_kling.operators.kling import KlingExpandImageOperator
 
+IMAGE = os.environ.get("KLING_EXAMPLE_IMAGE", "https://example.com/photo.jpg")
+OUTPUT = os.environ.get("KLING_EXAMPLE_OUTPUT", "kling-out")
 RATIO = {"type": "number", "minimum": 0, "maximum": 2}
 
 with DAG(
@@ -20,16 +22,14 @@ with DAG(
     tags=["kling", "example"],
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     params={
-        "image": Param(
-            "https://example.com/photo.jpg", type="string", description="URL, path, or s3://conn@bucket/key"
-        ),
+        "image": Param(IMAGE, type="string", description="URL, path, or s3://conn@bucket/key"),
         "up": Param(0.0, **RATIO),
         "down": Param(0.0, **RATIO),
         "left": Param(0.5, **RATIO),
         "right": Param(0.5, **RATIO),
         "prompt": Param("", type="string", maxLength=2500),
         "n": Param(1, type="integer", minimum=1, maximum=9),
-        "output_path": Param("kling-out", type="string", description="Folder, or s3://conn@bucket/prefix"),
+        "output_path": Param(OUTPUT, type="string", description="Folder, or s3://conn@bucket/prefix"),
     },
 ):
     # [START howto_operator_kling_expand_image]

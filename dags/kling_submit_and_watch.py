@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_kling.operators.kling import KlingExpandImageOperator
 from airflow_kling.sensors.kling import KlingTaskSensor
+
+IMAGE = os.environ.get("KLING_EXAMPLE_IMAGE", "https://example.com/photo.jpg")
+OUTPUT = os.environ.get("KLING_EXAMPLE_OUTPUT", "kling-out")
 
 with DAG(
     dag_id="kling_submit_and_watch",
@@ -18,10 +22,8 @@ with DAG(
     tags=["kling", "example"],
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     params={
-        "image": Param(
-            "https://example.com/photo.jpg", type="string", description="URL, path, or s3://conn@bucket/key"
-        ),
-        "output_path": Param("kling-out", type="string", description="Folder, or s3://conn@bucket/prefix"),
+        "image": Param(IMAGE, type="string", description="URL, path, or s3://conn@bucket/key"),
+        "output_path": Param(OUTPUT, type="string", description="Folder, or s3://conn@bucket/prefix"),
     },
 ):
     # [START howto_sensor_kling_task]

@@ -192,6 +192,30 @@ def sleeps(monkeypatch):
     return seconds
 
 
+@pytest.fixture
+def polls_sleep(monkeypatch):
+    """Let pollers sleep by a function of the test's; their clock moves by that alone."""
+
+    def patch(sleep):
+        from airflow_kling.triggers import poller
+
+        now, rest = [1000.0], poller.Poller._rest
+
+        async def rest_or_sleep(self):
+            due = self._polls.next_due()
+            if self._under_way or due is None or not self.waiters:
+                await rest(self)
+            elif due > now[0]:
+                seconds, now[0] = due - now[0], due
+                sleep(seconds)
+
+        monkeypatch.setattr(poller.Poller, "_rest", rest_or_sleep)
+        monkeypatch.setattr(poller, "monotonic", lambda: now[0])
+        return now
+
+    return patch
+
+
 @pytest.fixture(scope="session")
 def photographs():
     """Return the folder with scikit-image's photographs, without importing the package."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_kling.api.codes import CODES
-from airflow_kling.api.envelope import Answer, parse_packs, parse_task, parse_tasks
+from airflow_kling.api.envelope import Answer, Page, parse_packs, parse_page, parse_task, parse_tasks
 from airflow_kling.api.families import Family, get_family
 from airflow_kling.api.faults import Created, FaultInfo, FaultKind
 from airflow_kling.api.gateways import GATEWAYS, Account
@@ -109,13 +109,28 @@ def query_call(account: Account, family: str, task_id: str) -> Call[Task]:
 
 def list_call(account: Account, family: str, page: int, page_size: int) -> Call[list[Task]]:
     """Return the call that asks for a page of tasks, newest first."""
+    return Call(
+        "GET",
+        _list_url(account, family, page, page_size),
+        partial(parse_tasks, get_family(family)),
+        max_answer_bytes=MAX_LIST_BYTES,
+    )
+
+
+def page_call(account: Account, family: str, page: int, wanted: Container[str]) -> Call[Page]:
+    """Return the call that asks for a whole page of tasks and reads those that are wanted."""
+    url = _list_url(account, family, page, MAX_PAGE_SIZE)
+    parse = partial(parse_page, get_family(family), wanted=wanted)
+    return Call("GET", url, parse, max_answer_bytes=MAX_LIST_BYTES)
+
+
+def _list_url(account: Account, family: str, page: int, page_size: int) -> str:
     row = get_family(family)
     for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise InputFault(name, value, f"a whole number from 1 to {most:,}", "correct it")
     query = urlencode({"pageNum": page, "pageSize": page_size})
-    url = f"{account.url(row.route)}?{query}"
-    return Call("GET", url, partial(parse_tasks, row), max_answer_bytes=MAX_LIST_BYTES)
+    return f"{account.url(row.route)}?{query}"
 
 
 def packs_call(account: Account, now: float) -> Call[list[Pack]] | None:

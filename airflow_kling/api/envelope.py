@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -73,35 +73,63 @@ def parse_task(family: Family, answer: Answer) -> Task:
         if len(data) != 1:
             raise _malformed(answer, payload, f"a list of {len(data)} tasks where one was asked")
         data = data[0]
-    return _task(family, answer, payload, data)
+    return _task(family, answer, payload, data, _request_id(answer, payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    A page of a list, as far as it was asked for.
+
+    :param tasks: Its tasks.
+    :param rows: How many rows it has, read or not.
+    """
+
+    tasks: list[Task]
+    rows: int
 
 
 def parse_tasks(family: Family, answer: Answer) -> list[Task]:
     """
     Return the tasks of a list answer.
 
+    :param family: What was asked.
+    :param answer: What came.
+    :raises ApiFault: for everything that is not a list of tasks.
+    """
+    return parse_page(family, answer).tasks
+
+
+def parse_page(family: Family, answer: Answer, wanted: Container[str] | None = None) -> Page:
+    """
+    Return the tasks of a list answer, with the number of its rows.
+
     A row without a readable id is left out, and one that succeeded may come without its outputs: asking for the single
     task tells.
 
     :param family: What was asked.
     :param answer: What came.
+    :param wanted: Ids of the tasks to return; the rows of others are not read any further.
     :raises ApiFault: for everything that is not a list of tasks.
     """
     payload = _payload(answer)
     rows = payload.get("data")
     if rows is None and "data" in payload:
-        return []
+        return Page([], 0)
     if isinstance(rows, dict) and "task_id" in rows:
         rows = [rows]  # An older page of the documents prints one object.
     if not isinstance(rows, list):
         raise _malformed(answer, payload, "no list of tasks")
     tasks = []
+    request_id = _request_id(answer, payload)
     for row in rows:
+        if wanted is not None and not _may_be_wanted(row, wanted):
+            continue
         try:
-            tasks.append(_task(family, answer, payload, row, whole=False))
+            tasks.append(_task(family, answer, payload, row, request_id, whole=False))
         except ApiFault:
             continue
-    return tasks
+    return Page(tasks, len(rows))
 
 
 def parse_packs(answer: Answer) -> list[Pack]:
@@ -143,7 +171,7 @@ def parse_bare_task(family: Family, fields: Mapping[str, Any]) -> Task:
     :param fields: The decoded object.
     :raises ApiFault: where it is no task.
     """
-    return _task(family, Answer(200, {}, b""), {}, fields)
+    return _task(family, Answer(200, {}, b""), {}, fields, None)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -202,7 +230,15 @@ def _json(answer: Answer) -> dict[str, Any] | None:
     return payload if isinstance(payload, dict) else None
 
 
-def _task(family: Family, answer: Answer, payload: Mapping[str, Any], data: object, *, whole: bool = True) -> Task:
+def _task(
+    family: Family,
+    answer: Answer,
+    payload: Mapping[str, Any],
+    data: object,
+    request_id: str | None,
+    *,
+    whole: bool = True,
+) -> Task:
     layers = _layers(answer, payload, data)
     task_id = _first_id(layers, "task_id", "id")
     if task_id is None:
@@ -226,14 +262,29 @@ def _task(family: Family, answer: Answer, payload: Mapping[str, Any], data: obje
         created_at=_moment(_first(layers, "created_at")),
         updated_at=_moment(_first(layers, "updated_at")),
         status_word=word,
-        request_id=_request_id(answer, payload),
+        request_id=request_id,
     )
+
+
+def _may_be_wanted(row: object, wanted: Container[str]) -> bool:
+    """Tell by the ids of a row whether it is to be read; a row with layers is, for any of them may hold the id."""
+    if not isinstance(row, dict) or isinstance(row.get("data"), (dict, list)):
+        return True
+    if _text(row.get("task_id")) in wanted:
+        return True
+    info = row.get("task_info")
+    external = info.get("external_task_id") if isinstance(info, dict) else None
+    ids = (external, row.get("external_task_id"), row.get("id"))
+    return any(_text(value) in wanted for value in ids if value is not None)
 
 
 def _layers(answer: Answer, payload: Mapping[str, Any], data: object) -> list[Mapping[str, Any]]:
     """Return the object and those wrapped in it, outermost first; the last one is Kling's own."""
     layers: list[Mapping[str, Any]] = []
-    while isinstance(data, Mapping) and len(layers) < MAX_DEPTH:
+    # Kling's own rows are one layer deep, and a page has 500 of them.
+    if isinstance(data, dict) and data.get("data") is None:
+        return [data]
+    while isinstance(data, dict) and len(layers) < MAX_DEPTH:
         code = _code(data.get("code"))
         if layers and code is not None and code not in _OK_CODES:
             if _status(layers)[0] is TaskStatus.FAILED:
@@ -259,6 +310,8 @@ def _status(layers: list[Mapping[str, Any]]) -> tuple[TaskStatus, str]:
     A gateway's success alone does not, for there is nothing to collect yet.
     """
     words = [_text(layer.get("task_status") or layer.get("status")) for layer in reversed(layers)]
+    if len(words) == 1 and (status := STATUS_WORDS.get(words[0].lower())) is not None:
+        return status, words[0]
     known = [(STATUS_WORDS[word.lower()], word) for word in words if word.lower() in STATUS_WORDS]
     own = known[0] if known and known[0][1] == words[0] else None
     if own is not None and own[0].ended:
@@ -401,13 +454,21 @@ def _code(value: object) -> int | str | None:
 
 def _first(layers: list[Mapping[str, Any]], *keys: str) -> object:
     """Return the innermost value that is not empty."""
-    return next((layer[key] for layer in reversed(layers) for key in keys if layer.get(key)), None)
+    for layer in reversed(layers):
+        for key in keys:
+            if value := layer.get(key):
+                return value
+    return None
 
 
 def _first_id(layers: list[Mapping[str, Any]], *keys: str) -> str | None:
     """Return the outermost id: a gateway looks up its own ids, not those of Kling behind it."""
-    texts = (_text(layer.get(key)) for key in keys for layer in layers)
-    return next((text for text in texts if _ID.fullmatch(text)), None)
+    for key in keys:
+        for layer in layers:
+            text = _text(layer.get(key))
+            if _ID.fullmatch(text):
+                return text
+    return None
 
 
 def _id_or_none(value: object) -> str | None:

@@ -37,6 +37,8 @@ def redact(text: str) -> str:
 
     :param text: Anything the vendor or a library said.
     """
+    if not text:
+        return text
     text = text[:_SCANNED_LENGTH]
     for pattern, replacement in _RULES:
         text = re.sub(pattern, replacement, text)

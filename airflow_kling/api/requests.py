@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from airflow_kling.api.checks import check_callback_url, check_external_task_id
-from airflow_kling.api.families import FAMILIES, Family, OutputKind, get_family
+from airflow_kling.api.families import FAMILIES, Family, get_family
 from airflow_kling.api.gateways import DOWN_RATIO_FIELD
 from airflow_kling.api.models import LONG_TEXT, json_body
 from airflow_kling.api.rules import (
@@ -342,8 +342,8 @@ class AnyRequest:
     @property
     def price(self) -> float | None:
         """US dollars by the list price, where one number says it."""
-        usd = IMAGE_UNIT_USD if self.family.kind is OutputKind.IMAGE else VIDEO_UNIT_USD
-        return None if self.units is None else round(self.units * usd, 6)
+        # Only families of pictures have such a number.
+        return None if self.units is None else round(self.units * IMAGE_UNIT_USD, 6)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``airflow-kling demo``: a picture expanded by a real DAG, with the emulator in Kling's place."""
+"""``airflow-kling demo``: a picture expanded and filmed by a real DAG, with the emulator in Kling's place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     :param arguments: What the command line said.
     """
-    from airflow_kling.demo.show import run_once, run_ui
+    from airflow_kling.demo import show
 
-    return run_ui(arguments) if arguments.ui else run_once(arguments)
+    return show.run(arguments)

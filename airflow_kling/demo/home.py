@@ -22,13 +22,13 @@ def dags_folder() -> Path:
 
 def environment(connection: str) -> dict[str, str]:
     """
-    Return the environment for Airflow's processes; the user's own Airflow settings do not count in it.
+    Return the environment for Airflow's processes; the user's own settings of Airflow and the DAGs do not count in it.
 
     :param connection: The emulator's connection, as Airflow reads it.
     """
     home = (FOLDER / "airflow").resolve()
     home.mkdir(parents=True, exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "KLING_"))}
     return kept | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),

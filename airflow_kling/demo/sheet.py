@@ -49,6 +49,7 @@ figure { margin: 0; min-width: 0; }
 .compare { background: repeating-linear-gradient(45deg, var(--hatch) 0 6px, var(--empty) 6px 12px); }
 img, video { display: block; width: 100%; height: auto; }
 video { border-radius: 6px; background: #000; }
+video:not(:fullscreen) { object-fit: cover; }
 figcaption, .caption { margin: 8px 0 0; font-size: .85rem; color: var(--soft); }
 figcaption b { color: var(--text); }
 .border { position: absolute; border: 2px dashed var(--mark); box-shadow: 0 0 0 1px rgb(0 0 0 / .35); }

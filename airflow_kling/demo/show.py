@@ -1,4 +1,4 @@
-"""What the demo does and shows: checks the picture, runs the DAG, prints what was sent and what came back."""
+"""What the demo does and shows: has the order checked, runs the DAG, or starts the whole UI."""
 
 from __future__ import annotations
 
@@ -15,79 +15,71 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-from PIL import Image, ImageOps
 from rich.console import Console
 
-from airflow_kling.api.checks import check_area, check_n, check_prompt, check_ratio
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.demo.home import FOLDER, environment, free_port, ui_environment
-from airflow_kling.emulator.pictures import before_after, encode_png, expanded_size, sample_picture
+from airflow_kling.demo.order import Order, order_of, target_of, told
+from airflow_kling.demo.report import BEFORE, COMPARISON, RESULT, Report
+from airflow_kling.emulator.pictures import sample_picture
 from airflow_kling.emulator.server import EmulatorServer
 from airflow_kling.emulator.settings import EmulatorSettings
-from airflow_kling.media.picture import read_picture
 
-SIDES = ("up", "down", "left", "right")
-#: From the sample's 4:5 to 16:9.
-DEFAULT_RATIOS = {"up": 0.0, "down": 0.0, "left": 0.61, "right": 0.61}
-DAG_ID, TASK_ID = "kling_expand_image", "expand"
-RESULT, COMPARISON = "result.json", "before-after.png"
-LATENCY = 3.0
+DAG_ID = "kling_expand_to_video"
+LATENCY, POLL_INTERVAL = 2.0, 1.0
+"""Seconds that a remote task takes, and between two looks at it."""
 START_LIMIT = 180
+#: What is worth showing of Airflow's log.
+_NEWS = re.compile(r"(Kling task |Pass \d+ of |No pass is needed).*")
 #: What Airflow 3 puts behind a line of its log.
 _LOGGER = re.compile(r"\s+\[(airflow|task)[\w.]*\].*")
 
 console = Console(highlight=False, soft_wrap=True)
 
 
-def run_once(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """
-    Expand one picture; returns the exit code.
+    Expand and film one picture, or run the whole Airflow UI until interrupted; returns the exit code.
 
     :param arguments: What the command line said.
     """
     out = Path(arguments.out).resolve()
     try:
-        ratios = _ratios(arguments)
-        check_n(arguments.n)
-        check_prompt(arguments.prompt)
-        image = _image(arguments.image)
+        order = _order(arguments, out)
     except InputFault as fault:
-        console.print(f"[red]{fault}[/red]")
+        console.print(told(fault), style="red", markup=False)
         return 2
-    out.mkdir(parents=True, exist_ok=True)
-    conf = {"image": str(image), "prompt": arguments.prompt, "n": arguments.n, "output_path": str(out), **ratios}
+    return _run_ui(order, out) if arguments.ui else _run_once(order, out)
+
+
+def _run_once(order: Order, out: Path) -> int:
     started = time.monotonic()
+    result, log = out / RESULT, FOLDER / "airflow.log"
+    result.unlink(missing_ok=True)
     with EmulatorServer(EmulatorSettings(latency=LATENCY)) as emulator:
         console.print(f"Emulator of Kling's API at {emulator.url} (nothing is sent to Kling, nothing is paid)")
         console.print(f"Airflow runs the DAG {DAG_ID}; its home is {FOLDER / 'airflow'}")
-        result = out / RESULT
-        result.unlink(missing_ok=True)
-        log = FOLDER / "airflow.log"
-        code = _run_dag(conf, result, environment(emulator.connection_uri()), log)
+        env = environment(emulator.connection_uri()) | {"KLING_POLL_INTERVAL": str(POLL_INTERVAL)}
+        code = _run_dag({**order.params, "output_path": str(out)}, result, env, log)
     if code or not result.exists():
         console.print(f"[red]The DAG run failed.[/red] Airflow's log: {log}")
         return 1
-    manifest = json.loads(result.read_text())
-    _write_comparison(image, manifest, ratios, out / COMPARISON)
-    report = _report(image, ratios, arguments.n, manifest, out, time.monotonic() - started)
-    console.print(report, markup=False)
+    manifests = json.loads(result.read_text())
+    report = Report(order, manifests["expand"], manifests["film"], out, time.monotonic() - started)
+    report.write()
+    console.print(report.lines(), markup=False)
     return 0
 
 
-def run_ui(arguments: argparse.Namespace) -> int:
-    """
-    Run the whole Airflow UI until interrupted; returns the exit code.
-
-    :param arguments: What the command line said.
-    """
+def _run_ui(order: Order, out: Path) -> int:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     log = FOLDER / "airflow.log"
     with EmulatorServer(EmulatorSettings(latency=LATENCY)) as emulator:
         env = environment(emulator.connection_uri()) | ui_environment(port)
+        # What the example DAGs begin with, unless they are told otherwise.
+        env |= {"KLING_EXAMPLE_IMAGE": str(order.image), "KLING_EXAMPLE_OUTPUT": str(out)}
         console.print(f"Emulator of Kling's API at {emulator.url}")
         with log.open("w") as file:
             process = subprocess.Popen(
@@ -110,21 +102,21 @@ def run_ui(arguments: argparse.Namespace) -> int:
                 _end_all(process)
 
 
-def _ratios(arguments: argparse.Namespace) -> dict[str, float]:
-    given = {side: getattr(arguments, side) for side in SIDES}
-    if all(ratio is None for ratio in given.values()):
-        return DEFAULT_RATIOS
-    ratios = {side: check_ratio(side, ratio or 0.0) for side, ratio in given.items()}
-    check_area(**ratios)
-    return ratios
+def _order(arguments: argparse.Namespace, out: Path) -> Order:
+    target = target_of(arguments)
+    image = Path(arguments.image).expanduser().resolve() if arguments.image else _sample()
+    order = order_of(target, image, arguments.prompt)
+    if image in (out / COMPARISON, out / f"{BEFORE}{order.ending}"):
+        raise InputFault("image", str(image), "another file than those that the demo writes", "choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        limit = f"a folder that can be written to ({error.strerror or error})"
+        raise InputFault("--out", arguments.out, limit, "name another") from None
+    return order
 
 
-def _image(name: str | None) -> Path:
-    """Return the user's picture, once it is known to be one that Kling accepts, or a sample."""
-    if name:
-        path = Path(name).expanduser().resolve()
-        read_picture(path, name)  # type: ignore[arg-type]  # pathlib's open is one of many shapes
-        return path
+def _sample() -> Path:
     path = (FOLDER / "sample.png").resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     sample_picture().save(path)
@@ -133,7 +125,7 @@ def _image(name: str | None) -> Path:
 
 def _run_dag(conf: dict[str, Any], result: Path, env: dict[str, str], log: Path) -> int:
     """Run the DAG in a process of its own; Airflow's log goes to a file, our lines of it to the screen."""
-    command = [sys.executable, "-m", "airflow_kling.demo.run_dag", DAG_ID, TASK_ID, json.dumps(conf), str(result)]
+    command = [sys.executable, "-m", "airflow_kling.demo.run_dag", DAG_ID, json.dumps(conf), str(result)]
     with (
         log.open("w") as file,
         console.status("Airflow starts") as status,
@@ -142,47 +134,12 @@ def _run_dag(conf: dict[str, Any], result: Path, env: dict[str, str], log: Path)
         assert process.stdout is not None
         for line in process.stdout:
             file.write(line)
-            at = line.find("Kling task ")
-            if at >= 0 and "DEBUG" not in line:
-                text = _LOGGER.sub("", line[at:]).strip()
+            found = _NEWS.search(line)
+            if found and "DEBUG" not in line:
+                text = _LOGGER.sub("", found[0]).strip()
                 console.print(f"  {text}", style="dim", markup=False)
                 status.update(text)
     return process.returncode
-
-
-def _write_comparison(image: Path, manifest: dict[str, Any], ratios: dict[str, float], target: Path) -> None:
-    with Image.open(image) as opened:
-        before = ImageOps.exif_transpose(opened).convert("RGB")
-    with Image.open(_path(manifest["outputs"][0]["uri"])) as after:
-        _, _, x, y = expanded_size(before.width, before.height, *(ratios[side] for side in SIDES))
-        target.write_bytes(encode_png(before_after(before, after.convert("RGB"), x, y)))
-
-
-def _path(uri: str) -> Path:
-    return Path(url2pathname(urlsplit(uri).path))
-
-
-def _report(image: Path, ratios: dict[str, float], n: int, manifest: dict[str, Any], out: Path, seconds: float) -> str:
-    with Image.open(image) as opened:
-        width, height = ImageOps.exif_transpose(opened).size
-    rows = [
-        ("sent", f"{image.name}, {width}x{height} px, {n} wanted"),
-        ("", ", ".join(f"{side} {ratio:g}" for side, ratio in ratios.items())),
-        ("came back", f"task {manifest['task_id']}, {manifest['status']}, {manifest['units']:g} units"),
-    ]
-    for output in manifest["outputs"]:
-        pixels = f"{output['width']}x{output['height']} px, {output['size_bytes'] / 1e6:.1f} MB"
-        rows.append(("picture", f"{_shown(_path(output['uri']))} ({pixels})"))
-    rows += [("comparison", _shown(out / COMPARISON)), ("manifest", _shown(out / RESULT))]
-    lines = [f"  {name:<12}{text}" for name, text in rows]
-    return "\n".join([f"Done in {seconds:.0f} s", *lines])
-
-
-def _shown(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> bool:

@@ -48,8 +48,8 @@ def clip_size(width: int, height: int, mode: str) -> tuple[int, int]:
     """
     longer, shorter = BOXES[mode]
     scale = min(longer / max(width, height), shorter / min(width, height))
-    # Without the tolerance a side that fits exactly could lose two pixels to binary fractions.
-    even = [max(2, 2 * math.floor(side * scale / 2 + 1e-6)) for side in (width, height)]
+    # To the nearest: it stays within the mode, whose sides are even, and 2134x1200 becomes 1280x720.
+    even = [max(2, 2 * round(side * scale / 2)) for side in (width, height)]
     return even[0], even[1]
 
 

@@ -817,41 +817,46 @@ DASHES: tuple[Colour, Colour] = (255, 255, 255), (20, 20, 24)
 
 
 def before_after(
-    before: Image.Image, after: Image.Image, x_offset: int, y_offset: int, *, max_side: int = 2400
+    before: Image.Image, after: Image.Image, border: tuple[float, float, float, float], *, max_side: int = 2400
 ) -> Image.Image:
     """
     Set a picture and its expansion side by side, at the same scale, with the old border drawn into the new picture.
 
     :param before: the original.
     :param after: the expanded picture.
-    :param x_offset: where the original starts in the expanded picture, in pixels from the left.
-    :param y_offset: where the original starts in the expanded picture, in pixels from the top.
+    :param border: where the original lies in the expanded picture: left, top, width and height in its pixels; may reach
+        beyond it where a crop took something off.
     :param max_side: longest side of the comparison in pixels, 200 or more; it is never scaled up.
     :return: an RGB picture.
     """
-    natural = (before.width + after.width, max(before.height, after.height))
+    left, top, width, height = border
+    natural = (width + after.width, max(height, after.height))
     # The margin also sets the size of what is written: on a small sheet as legible as on a large one.
     margin = max(14, round(0.025 * min(max_side, max(natural))))
     footer = round(1.6 * margin)
     scale = min(1, (max_side - 3 * margin) / natural[0], (max_side - margin - footer) / natural[1])
-    small_before, small_after = _scaled(before, scale), _scaled(after, scale)
-    size = (3 * margin + small_before.width + small_after.width, margin + small_after.height + footer)
+    small_before, small_after = _resized(before, width * scale, height * scale), _scaled(after, scale)
+    tallest = max(small_before.height, small_after.height)
+    size = (3 * margin + small_before.width + small_after.width, margin + tallest + footer)
     sheet = Image.new("RGB", size, PAPER)
-    left = (margin, margin + (small_after.height - small_before.height) // 2)
-    right = (2 * margin + small_before.width, margin)
-    sheet.paste(small_before, left)
-    sheet.paste(small_after, right)
-    corner = (right[0] + round(x_offset * scale), right[1] + round(y_offset * scale))
-    _draw_dashed_box(sheet, corner, small_before.size, max(1, margin // 20))
-    _write_caption(sheet, "before", before.size, left, small_before.size, margin)
-    _write_caption(sheet, "after", after.size, right, small_after.size, margin)
+    at_before = (margin, margin + (tallest - small_before.height) // 2)
+    at_after = (2 * margin + small_before.width, margin + (tallest - small_after.height) // 2)
+    # Drawn before it is pasted: a border that reaches beyond the new picture stays out of the margin.
+    _draw_dashed_box(small_after, (round(left * scale), round(top * scale)), small_before.size, max(1, margin // 20))
+    sheet.paste(small_before, at_before)
+    sheet.paste(small_after, at_after)
+    _write_caption(sheet, "before", before.size, at_before, small_before.size, margin)
+    _write_caption(sheet, "after", after.size, at_after, small_after.size, margin)
     return sheet
 
 
 def _scaled(picture: Image.Image, scale: float) -> Image.Image:
+    return _resized(picture, picture.width * scale, picture.height * scale)
+
+
+def _resized(picture: Image.Image, width: float, height: float) -> Image.Image:
     # Rounded down, so that two of them stay within the longest side.
-    size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
-    return to_rgb(picture).resize(size, Image.Resampling.LANCZOS)
+    return to_rgb(picture).resize((max(1, int(width)), max(1, int(height))), Image.Resampling.LANCZOS)
 
 
 def _draw_dashed_box(sheet: Image.Image, corner: tuple[int, int], size: tuple[int, int], thickness: int) -> None:

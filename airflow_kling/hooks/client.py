@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
@@ -31,10 +31,11 @@ from airflow_kling.api.calls import (
     create_call,
     list_call,
     may_resend,
+    page_call,
     query_call,
     resend_delay,
 )
-from airflow_kling.api.envelope import Answer
+from airflow_kling.api.envelope import Answer, Page
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.gateways import Account
@@ -220,6 +221,14 @@ class AsyncClient:
 
     async def list_tasks(self, family: str = IMAGE_EXPANSION, page: int = 1, page_size: int = 30) -> list[Task]:
         return await self.send(list_call(self.account, family, page, page_size))
+
+    async def find_tasks(self, family: str, page: int, wanted: Container[str]) -> Page:
+        """
+        Return those tasks of a whole page of the list that are wanted; never tries again.
+
+        :param wanted: Their ids.
+        """
+        return await self._send_once(page_call(self.account, family, page, wanted))
 
     async def send(self, call: Call[T]) -> T:
         """Send the call, again where that is safe, and return what its answer holds."""

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import re
 import tempfile
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from airflow_kling.api.families import OutputKind
 from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Output, Task
 from airflow_kling.api.redact import redact
+from airflow_kling.lifecycle.files import make_folder, open_sparingly, whole_file, write_whole
 from airflow_kling.media.clip import Clip, probe_clip
 
 SIGNATURE_LENGTH = 16
 DEFAULT_NAME = "{task_id}-{index}"
 MAX_OUTPUT_BYTES = 4 * 1024**3
+PROBE_NAME = ".kling-probe"
 EXPIRED_STATUSES = (401, 403, 404, 410)
 _STEP = 1 << 20
 
@@ -35,30 +38,6 @@ SIGNATURES: tuple[tuple[re.Pattern[bytes], OutputKind, str], ...] = (
     (re.compile(rb"RIFF....WAVE", re.DOTALL), OutputKind.AUDIO, ".wav"),
     (re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"), OutputKind.AUDIO, ".mp3"),
 )
-
-
-class File(Protocol):
-    """A file of any storage."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def parent(self) -> Directory: ...
-
-    def open(self, mode: str) -> BinaryIO: ...
-
-    def replace(self, target: Any) -> Any: ...
-
-    def unlink(self, missing_ok: bool) -> None: ...
-
-
-class Directory(Protocol):
-    """A folder or prefix of any storage."""
-
-    def __truediv__(self, name: str) -> File: ...
-
-    def mkdir(self, *, parents: bool, exist_ok: bool) -> None: ...
 
 
 Fetch = Callable[[str], Iterator[bytes]]
@@ -92,7 +71,7 @@ class Stored:
 
 def collect(
     task: Task,
-    directory: Directory,
+    directory: Any,
     fetch: Fetch,
     *,
     renew: Renew | None = None,
@@ -114,9 +93,8 @@ def collect(
     :raises ApiFault: where an output cannot be downloaded, is too large, or is not what it should be.
     """
     names = {output.index: file_name(name, task.task_id, output.index) for output in task.outputs}
-    if len(set(names.values())) < len(names):
-        raise InputFault("output_name", name, "different for each output", "add {index} to it")
-    directory.mkdir(parents=True, exist_ok=True)
+    _refuse_twins(name, names.values())
+    make_folder(directory)
     outputs = {output.index: output for output in task.outputs}
     stored = {}
     for index, file_stem in names.items():
@@ -153,19 +131,27 @@ def file_name(template: str, task_id: str, index: int) -> str:
     return name
 
 
-def check_writable(directory: Directory) -> None:
+def check_names(template: str, n: int) -> None:
+    """
+    Refuse a template that cannot name the outputs of a task, before anything is paid.
+
+    :param template: A text with ``{task_id}`` and ``{index}``.
+    :param n: How many outputs there will be.
+    :raises InputFault: for one that cannot be filled in, leaves the folder, or gives two outputs one name.
+    """
+    _refuse_twins(template, [file_name(template, "task", index) for index in range(n)])
+
+
+def check_writable(directory: Any) -> None:
     """
     Refuse a folder or prefix that cannot be written to, before anything is paid.
 
     :param directory: Where the results would go; made if it is not there.
     :raises InputFault: naming it.
     """
-    probe = directory / f".kling-{uuid.uuid4().hex}.part"
+    probe = directory / PROBE_NAME
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with probe.open("wb") as file:
-            file.write(b"")
-        probe.unlink(missing_ok=True)
+        write_whole(probe, b"-")
     except Exception as error:  # whatever the storage raises
         raise InputFault(
             "output_path",
@@ -173,6 +159,8 @@ def check_writable(directory: Directory) -> None:
             f"a place that can be written to ({type(error).__name__}: {redact(str(error))})",
             "check its credentials and permissions",
         ) from None
+    with contextlib.suppress(Exception):  # one name, so that whoever may write but not delete is left one file
+        probe.unlink(missing_ok=True)
 
 
 def manifest(
@@ -219,6 +207,11 @@ def summary(task: Task, place: str | None) -> str:
     return ", ".join(facts)
 
 
+def _refuse_twins(template: str, names: Collection[str]) -> None:
+    if len(set(names)) < len(names):
+        raise InputFault("output_name", template, "different for each output", "add {index} to it")
+
+
 def _output_row(output: Output, stored: Stored | None) -> dict[str, Any]:
     return {
         "index": output.index,
@@ -233,7 +226,7 @@ def _output_row(output: Output, stored: Stored | None) -> dict[str, Any]:
 
 
 def _store(
-    task: Task, output: Output, directory: Directory, name: str, fetch: Fetch, max_bytes: int, edit: Edit | None
+    task: Task, output: Output, directory: Any, name: str, fetch: Fetch, max_bytes: int, edit: Edit | None
 ) -> Stored:
     chunks = fetch(output.url)
     first = b""
@@ -263,22 +256,20 @@ def _bounded(chunks: Iterable[bytes], task: Task, output: Output, max_bytes: int
         yield chunk
 
 
-def _write(directory: Directory, name: str, chunks: Iterable[bytes], output: Output) -> Stored:
+def _write(directory: Any, name: str, chunks: Iterable[bytes], output: Output) -> Stored:
     path = directory / name
     if "/" in name:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+        make_folder(path.parent)
     digest, size = hashlib.sha256(), 0
-    try:
-        with hidden.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-        hidden.replace(path)
-    except BaseException:
-        hidden.unlink(missing_ok=True)
-        raise
+    hashed: Future[None] | None = None
+    # The checksum takes as long as all the rest on a fast network: beside it, one piece behind.
+    with whole_file(path) as file, ThreadPoolExecutor(1) as beside:
+        for chunk in chunks:
+            if hashed:
+                hashed.result()
+            hashed = beside.submit(digest.update, chunk)
+            file.write(chunk)
+            size += len(chunk)
     look = _probe(path, output.kind)
     return Stored(str(path), look.width, look.height, size, digest.hexdigest(), duration=look.duration)
 
@@ -306,11 +297,11 @@ def _ending(first: bytes, task: Task, output: Output) -> str:
     )
 
 
-def _probe(path: File, kind: OutputKind) -> Clip:
+def _probe(path: Any, kind: OutputKind) -> Clip:
     from PIL import Image
 
     try:
-        with path.open("rb") as file:
+        with open_sparingly(path) as file:
             if kind is OutputKind.VIDEO:
                 return probe_clip(file)
             if kind is OutputKind.IMAGE:

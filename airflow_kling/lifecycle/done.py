@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow_kling.lifecycle.collect import file_name
-from airflow_kling.lifecycle.record import write_whole
+from airflow_kling.lifecycle.files import write_whole
 
 FOLDER = "done"
 

@@ -15,7 +15,7 @@ from airflow_kling.api.inputs import InputFault
 from airflow_kling.lifecycle.fingerprint import source_of_content
 from airflow_kling.lifecycle.source import Source
 from airflow_kling.media.edit import cut_picture
-from airflow_kling.media.picture import check_whole, probe_picture, reading, upright_size
+from airflow_kling.media.picture import TAKEN, check_whole, probe_picture, reading, upright_size
 
 if TYPE_CHECKING:
     from airflow_kling.media.picture import Openable
@@ -82,13 +82,14 @@ def read_original(
     return fetch_original(source, fetch, "the picture of the URL")
 
 
-def fetch_original(source: Source, fetch: Fetch, name: str) -> Original:
+def fetch_original(source: Source, fetch: Fetch, name: str, formats: tuple[str, ...] = TAKEN) -> Original:
     """
     Return the picture behind a link.
 
     :param source: The link, and what makes it this picture.
     :param fetch: Gives the bytes behind a URL.
     :param name: How messages call it; a link may be a signed one, and is never shown.
+    :param formats: Which are allowed; what Kling does not take is made a JPG before it is sent.
     """
     data = io.BytesIO()
     try:
@@ -98,15 +99,15 @@ def fetch_original(source: Source, fetch: Fetch, name: str) -> Original:
     except ApiFault as fault:
         hint = "Nothing was sent for it. A retry reads it again"
         raise fault.replace(message=f"{name}: {fault.info.message}", hint=hint, created=Created.NO) from None
-    return _original(data.getvalue(), source, name)
+    return _original(data.getvalue(), source, name, formats)
 
 
-def _original(data: bytes, source: Source, name: str) -> Original:
+def _original(data: bytes, source: Source, name: str, formats: tuple[str, ...] = TAKEN) -> Original:
     stream = io.BytesIO(data)
-    probe = probe_picture(stream, name)
+    probe = probe_picture(stream, name, formats)
     check_whole(stream, probe.format, name)
-    as_it_is = not probe.turned and probe.size_bytes <= MAX_IMAGE_BYTES
-    return Original(data, upright_size(stream, name), source, as_it_is, name)
+    as_it_is = probe.format in TAKEN and not probe.turned and probe.size_bytes <= MAX_IMAGE_BYTES
+    return Original(data, upright_size(stream, name, formats), source, as_it_is, name)
 
 
 def _read(path: Openable, name: str) -> bytes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, BinaryIO, Protocol
 
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
+from airflow_kling.lifecycle.files import write_whole
 
 VERSION = 1
 
@@ -164,16 +164,17 @@ class FileRecords:
                 content = file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
+        except (ImportError, ValueError):
+            raise  # there is no such storage: the path is wrong, not the record
+        except Exception as error:  # whatever the storage raises
             # Not readable is not absent: to take it for absent could pay twice.
-            raise _unreadable(str(self._path), error.strerror or type(error).__name__) from None
+            raise _unreadable(str(self._path), getattr(error, "strerror", None) or type(error).__name__) from None
         try:
             return _parse(json.loads(content), str(self._path))
         except ValueError:
             raise _unreadable(str(self._path), "its content is damaged") from None
 
     def save(self, record: Record) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._path, json.dumps(record.to_json()).encode())
 
 
@@ -188,19 +189,6 @@ class NoRecords:
 
     def save(self, record: Record) -> None:
         pass
-
-
-def write_whole(path: Any, content: bytes) -> None:
-    """
-    Write a small file so that a reader finds the old or the new content, never half of it.
-
-    :param path: A file of any storage. Object stores replace a key at once; a file system needs a rename.
-    :param content: All of it.
-    """
-    partial = path.parent / f"{path.name}.{uuid.uuid4().hex}.part"
-    with partial.open("wb") as file:
-        file.write(content)
-    partial.replace(path)
 
 
 def _parse(value: object, place: str) -> Record:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
 
-from airflow_kling.lifecycle.record import RecordPath, write_whole
+from airflow_kling.lifecycle.files import write_whole
+from airflow_kling.lifecycle.record import RecordPath
 
 _STEP = 1 << 20
 
@@ -28,7 +29,6 @@ def remember_made(path: RecordPath, manifest: Mapping[str, Any], now: float) -> 
     """
     # Without signed links, where the manifest holds them: the folder may be a public one.
     outputs = [{name: value for name, value in output.items() if name != "url"} for output in manifest["outputs"]]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps({"at": now, "manifest": {**manifest, "outputs": outputs}}).encode())
 
 
@@ -50,7 +50,7 @@ def find_made(
         if now - float(kept["at"]) > max_age or not manifest["outputs"]:
             return None
         whole = all(_is_whole(open_path(output["uri"]), output["sha256"]) for output in manifest["outputs"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever the storage raises
         return None  # nothing is lost: a new task is made
     return manifest if whole else None
 

@@ -10,7 +10,6 @@ from airflow_kling.api.checks import is_url
 from airflow_kling.api.inputs import InputFault
 
 if TYPE_CHECKING:
-    from airflow_kling.api.families import OutputKind
     from airflow_kling.api.models import Output, Task
     from airflow_kling.media.picture import Openable
 
@@ -21,6 +20,7 @@ MAX_NAME = 2048
 MAX_URL = 8192
 _ADVICE = "give an https URL, a path, a storage URI such as s3://conn@bucket/key, or another Kling operator's output"
 _VIDEO_ADVICE = "give the id of a clip, or the output of another Kling operator that makes one"
+_NOUNS = {"image": "picture", "video": "clip"}
 _NO_BASE64 = "operators take no base64, for a template field is shown in the UI; "
 
 
@@ -35,24 +35,6 @@ class Source:
 
     image: str = field(repr=False)
     identity: str
-
-
-class Sources(Source):
-    """
-    All that a request takes from elsewhere.
-
-    :param fields: By the wire's names, as they are sent.
-    :param identity: What makes them these and no others: of all of them together.
-    """
-
-    __slots__ = ("fields",)
-
-    fields: Mapping[str, Any]
-
-    def __init__(self, fields: Mapping[str, Any], identity: str) -> None:
-        # Set so, for the class is frozen.
-        for name, value in (("image", fields.get("image") or ""), ("identity", identity), ("fields", fields)):
-            object.__setattr__(self, name, value)
 
 
 def resolve_image(
@@ -70,9 +52,7 @@ def resolve_image(
     """
     check_image_source(image, field)
     if isinstance(image, Mapping):
-        from airflow_kling.api.families import OutputKind
-
-        return _of_manifest(image, OutputKind.IMAGE, get_task, open_path, index, field)
+        return resolve_output(image, get_task=get_task, open_path=open_path, index=index, field=field)
     name = str(image).strip()
     if is_url(name):
         from airflow_kling.lifecycle.fingerprint import source_of_url
@@ -81,95 +61,51 @@ def resolve_image(
     return _of_file(name, open_path, field)
 
 
-def resolve_fields(
-    fields: Mapping[str, Any],
-    *,
-    get_task: GetTask,
-    open_path: OpenPath,
-    indexes: Mapping[str, int] | None = None,
-    path: str = "",
-) -> Sources:
+def resolve_video(video: object, *, get_task: GetTask, index: int = 0, field: str = "video_id") -> Source:
     """
-    Return fields of a request with everything that they take from elsewhere, at any depth.
+    Return the clip that a parameter names; its id goes into the ``image`` of what is returned.
 
-    Under a key that ends in ``video_id`` a manifest stands for a clip's id, elsewhere for the output's URL. A path or
-    storage URI under a picture's name is read.
+    :param video: Id of a clip, or manifest.
+    :param get_task: Asks a connection for a task: connection id, task id, family.
+    :param index: Which output of the other task.
+    :param field: Name of the parameter.
+    :raises InputFault: for what is no clip, or cannot be found.
+    """
+    check_video_source(video, field)
+    if not isinstance(video, Mapping):
+        return Source(str(video), str(video))
+    output = _output(video, get_task, index, field)
+    if not output.id:
+        raise InputFault(field, f"output {index} of task {video['task_id']}", "a clip with an id", "Kling gave it none")
+    return Source(output.id, _told(video, index))
 
-    :param fields: By the wire's names.
+
+def resolve_output(
+    manifest: Mapping[str, Any], *, get_task: GetTask, open_path: OpenPath, index: int = 0, field: str
+) -> Source:
+    """
+    Return an output of another task, of whatever kind.
+
+    :param manifest: Of that task.
     :param get_task: Asks a connection for a task: connection id, task id, family.
     :param open_path: Makes a path of a path or storage URI.
-    :param indexes: Which output of another task, by the field's name; else the first.
-    :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
-    :raises InputFault: for what Kling would refuse, or what cannot be found.
+    :param index: Which of its outputs.
+    :param field: Name of the parameter.
+    :raises InputFault: for what cannot be found.
     """
-    import json
-
-    def resolve(name: str, where: str, value: Any) -> _Leaf:
-        index = (indexes or {}).get(name, 0)
-        if _is_absent(value):
-            return _Leaf(value, value)
-        if _is_clip(name):
-            check_video_source(value, where)
-            return _clip_of_manifest(value, get_task, index, where) if is_manifest(value) else _Leaf(value, value)
-        if is_picture_field(name):
-            source = resolve_image(value, get_task=get_task, open_path=open_path, index=index, field=where)
-        elif is_manifest(value):
-            source = _of_manifest(value, None, get_task, open_path, index, where)
-        else:
-            check_text_source(value, where)
-            return _Leaf(value, _unsigned(value))
-        return _Leaf(source.image, source.identity)
-
-    leaves = _walk("", path, fields, resolve)
-    told = _walk("", path, leaves, lambda name, where, leaf: leaf.told)
-    return Sources(
-        _walk("", path, leaves, lambda name, where, leaf: leaf.sent), json.dumps(told, sort_keys=True, default=str)
-    )
-
-
-def check_sources(fields: Mapping[str, Any], is_known: Callable[[object], bool], path: str = "") -> None:
-    """
-    Refuse what can be no source among fields, without reading anything.
-
-    :param fields: By the wire's names.
-    :param is_known: Whether a value is there already; others are passed over.
-    :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
-    :raises InputFault: with what to give instead.
-    """
-
-    def check(name: str, where: str, value: Any) -> None:
-        if _is_absent(value) or not is_known(value):
-            return
-        if _is_clip(name):
-            check_video_source(value, where)
-        elif is_picture_field(name) or is_manifest(value):
-            check_image_source(value, where)
-        else:
-            check_text_source(value, where)
-
-    _walk("", path, fields, check)
+    check_manifest(manifest, field)
+    row = next((row for row in _rows(manifest) if row.get("index") == index), {})
+    # Finished here after the task, or made without one: the stored file alone is the result.
+    if row.get("uri") and (row.get("edited") or manifest["task_id"] is None):
+        return _of_file(str(row["uri"]), open_path, field)
+    if manifest["task_id"] is None:
+        raise InputFault(field, f"output {index} of a manifest without a task", "a stored one", "choose another")
+    return Source(_output(manifest, get_task, index, field).url, _told(manifest, index))
 
 
 def is_manifest(value: object) -> bool:
     """Return whether a value is what a Kling operator returned."""
     return isinstance(value, Mapping) and "task_id" in value and "family" in value
-
-
-def is_picture_field(name: str) -> bool:
-    """Return whether a field of that name holds a picture: ``image``, ``mask``, ``human_image`` and the like."""
-    from airflow_kling.api.rules import PICTURE_FIELDS
-
-    return name in PICTURE_FIELDS or name == "mask" or name.endswith("_image")
-
-
-def unsigned_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Return fields with the links in them, at any depth, without what signs them.
-
-    :param fields: By the wire's names.
-    """
-    told: dict[str, Any] = _walk("", "", fields, lambda name, where, value: _unsigned(value))
-    return told
 
 
 def check_image_source(image: object, field: str = "image") -> None:
@@ -181,7 +117,8 @@ def check_image_source(image: object, field: str = "image") -> None:
     :raises InputFault: with what to give instead.
     """
     if isinstance(image, Mapping):
-        _check_manifest(image, field, _ADVICE, stored=True)
+        check_manifest(image, field)
+        _check_kind(image, "image", field, _ADVICE)
         return
     if image is None or (isinstance(image, str) and not image.strip()):
         raise InputFault(field, image, "given", _ADVICE)
@@ -189,7 +126,7 @@ def check_image_source(image: object, field: str = "image") -> None:
         raise InputFault(field, f"a {type(image).__name__}", "a text or a manifest", _ADVICE)
     text = str(image).strip()
     if text[:5].lower() == "data:" or len(text) > (MAX_URL if is_url(text) else MAX_NAME):
-        raise _no_data(text, field, "a name, not the picture itself")
+        raise no_data(text, field, "a name, not the picture itself")
     _check_rendered(text, field)
 
 
@@ -201,74 +138,38 @@ def check_video_source(video: object, field: str = "video_id") -> None:
     :param field: Name of the parameter.
     :raises InputFault: with what to give instead.
     """
-    from airflow_kling.api.families import OutputKind, get_family
     from airflow_kling.api.rules import check_video_id
 
     if not isinstance(video, Mapping):
         _check_rendered(str(video).strip(), field)
         check_video_id(field, video)
         return
-    _check_manifest(video, field, _VIDEO_ADVICE, stored=False)
-    if get_family(video["family"]).kind is not OutputKind.VIDEO:
-        raise InputFault(field, f"the manifest of a task of {video['family']}", "that of a clip", _VIDEO_ADVICE)
+    check_manifest(video, field, _VIDEO_ADVICE, stored=False)
+    _check_kind(video, "video", field, _VIDEO_ADVICE)
 
 
-def check_text_source(value: object, field: str) -> None:
+def check_manifest(manifest: Mapping[str, Any], field: str, advice: str = _ADVICE, *, stored: bool = True) -> None:
     """
-    Refuse a picture or a sound that stands among the fields itself.
+    Refuse a mapping that is no manifest, or one of nothing.
 
-    :param value: Of any field.
-    :param field: Its name.
+    :param manifest: What should be one.
+    :param field: Name of the parameter.
+    :param advice: What to give instead.
+    :param stored: Whether one without a task will do, if it has a stored file.
     :raises InputFault: with what to give instead.
     """
-    if not isinstance(value, str):
-        return
-    text = value.strip()
-    is_one_word = len(text) > MAX_URL and not any(sign.isspace() for sign in text)
-    if is_one_word or text[:5].lower() == "data:":
-        raise _no_data(text, field, "a link, not the data itself")
-
-
-class _Leaf:
-    """A value as it is sent, and what identifies it."""
-
-    __slots__ = ("sent", "told")
-
-    def __init__(self, sent: Any, told: Any) -> None:
-        self.sent, self.told = sent, told
-
-
-def _walk(name: str, path: str, value: Any, visit: Callable[[str, str, Any], Any]) -> Any:
-    """Return the same tree with each leaf as visited: by its key, its path and its value; a manifest is a leaf."""
-    is_leaf = is_manifest(value) or is_picture_field(name) or _is_clip(name)
-    if isinstance(value, Mapping) and not is_leaf:
-        return {key: _walk(str(key), f"{path}.{key}".lstrip("."), row, visit) for key, row in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_walk(name, path, row, visit) for row in value]
-    return visit(name, path, value)
-
-
-def _unsigned(value: Any) -> Any:
-    from airflow_kling.lifecycle.fingerprint import source_of_url
-
-    is_link = isinstance(value, str) and is_url(value) and not any(sign.isspace() for sign in value)
-    return source_of_url(value) if is_link else value
-
-
-def _is_absent(value: object) -> bool:
-    return value is None or value == ""
-
-
-def _is_clip(name: str) -> bool:
-    return name.endswith("video_id")
-
-
-def _check_manifest(manifest: Mapping[str, Any], field: str, advice: str, *, stored: bool) -> None:
     named = isinstance(manifest.get("task_id"), str)
     if stored and manifest.get("task_id", "") is None:  # nothing had to be paid
         named = any(row.get("uri") for row in _rows(manifest))
     if not named or not isinstance(manifest.get("family"), str):
         raise InputFault(field, sorted(map(str, manifest)), "a manifest with task_id and family", advice)
+
+
+def _check_kind(manifest: Mapping[str, Any], kind: str, field: str, advice: str) -> None:
+    from airflow_kling.api.families import get_family
+
+    if get_family(manifest["family"]).kind != kind:
+        raise InputFault(field, f"the manifest of a task of {manifest['family']}", f"that of a {_NOUNS[kind]}", advice)
 
 
 def _check_rendered(text: str, field: str) -> None:
@@ -281,7 +182,14 @@ def _check_rendered(text: str, field: str) -> None:
         )
 
 
-def _no_data(text: str, field: str, limit: str) -> InputFault:
+def no_data(text: str, field: str, limit: str) -> InputFault:
+    """
+    Return the refusal of data where a name should be.
+
+    :param text: The data, which is not shown.
+    :param field: Name of the parameter.
+    :param limit: What should be there.
+    """
     return InputFault(field, f"{len(text):,} characters of data", limit, _NO_BASE64 + _ADVICE)
 
 
@@ -300,37 +208,10 @@ def _of_file(name: str, open_path: OpenPath, field: str) -> Source:
     return Source(picture.base64, source_of_content(picture.sha256))
 
 
-def _of_manifest(
-    manifest: Mapping[str, Any],
-    kind: OutputKind | None,
-    get_task: GetTask,
-    open_path: OpenPath,
-    index: int,
-    field: str,
-) -> Source:
-    from airflow_kling.api.families import get_family
+def _told(manifest: Mapping[str, Any], index: int) -> str:
     from airflow_kling.lifecycle.fingerprint import source_of_task
 
-    if kind is not None and get_family(manifest["family"]).kind is not kind:
-        raise InputFault(field, f"the manifest of a task of {manifest['family']}", "that of a picture", _ADVICE)
-    row = next((row for row in _rows(manifest) if row.get("index") == index), {})
-    # Finished here after the task, or made without one: the stored file alone is the result.
-    if row.get("uri") and (row.get("edited") or manifest["task_id"] is None):
-        return _of_file(str(row["uri"]), open_path, field)
-    if manifest["task_id"] is None:
-        raise InputFault(field, f"output {index} of a manifest without a task", "a stored one", "choose another")
-    output = _output(manifest, get_task, index, field)
-    return Source(output.url, source_of_task(manifest["task_id"], index))
-
-
-def _clip_of_manifest(manifest: Mapping[str, Any], get_task: GetTask, index: int, field: str) -> _Leaf:
-    from airflow_kling.lifecycle.fingerprint import source_of_task
-
-    output = _output(manifest, get_task, index, field)
-    if not output.id:
-        task_id = manifest["task_id"]
-        raise InputFault(field, f"output {index} of task {task_id}", "a clip with an id", "Kling gave it none")
-    return _Leaf(output.id, source_of_task(manifest["task_id"], index))
+    return source_of_task(manifest["task_id"], index)
 
 
 def _output(manifest: Mapping[str, Any], get_task: GetTask, index: int, field: str) -> Output:

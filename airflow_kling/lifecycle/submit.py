@@ -181,7 +181,8 @@ class Submission:
         if anew:
             self._log.info("Kling task %s %s: another is made", task.task_id, anew)
             return self._create_next(record)
-        if not cleared and self._made_from_another_input(record):
+        # Not read again by the same try, which goes on after a deferral: it would be asked for at every step.
+        if not cleared and self._work.retried and self._made_from_another_input(record):
             self._log.warning(
                 "Kling task %s was made from another input; it counts for this run all the same. Clear the task to "
                 "have one made from the input of now",

@@ -91,12 +91,13 @@ class Wait:
         self._faults: Counter[FaultKind] = Counter()
         self._odd_words: set[str] = set()
 
-    def on_task(self, task: Task, now: float) -> Decision:
+    def on_task(self, task: Task, now: float, *, jitter: bool = True) -> Decision:
         """
         Decide after an answer.
 
         :param task: The task as the API told it.
         :param now: Seconds since the epoch.
+        :param jitter: Whether to jitter the next poll; not where one answer is for many, to keep them together.
         """
         self._faults.clear()
         notes = self._notes(task)
@@ -105,7 +106,7 @@ class Wait:
             return Decision(Outcome.SUCCEEDED, notes=notes, task=task)
         if task.status is TaskStatus.FAILED:
             return Decision(Outcome.FAILED, notes=notes, task=task)
-        delay = self.poll_interval * self._uniform(1 - JITTER, 1 + JITTER)
+        delay = self.poll_interval * (self._uniform(1 - JITTER, 1 + JITTER) if jitter else 1.0)
         return self._sleep(delay, now, notes, task=task)
 
     def on_fault(self, fault: ApiFault, now: float, *, believed: bool = True) -> Decision:

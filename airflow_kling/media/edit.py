@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_kling.api.checks import MAX_IMAGE_BYTES
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.media.picture import DAMAGED, Encoded, encode_base64, open_upright, save_within
+from airflow_kling.media.picture import (
+    DAMAGED,
+    MADE,
+    Encoded,
+    encode_base64,
+    open_upright,
+    probe_picture,
+    save_within,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,8 +52,9 @@ def finish_picture(stream: BinaryIO, rest: Plan, original: bytes | None = None) 
         result being enlarged to that, or at the result's where that is higher or a size was asked for.
     :raises InputFault: for a picture that cannot be read, or an original of another size than was planned for.
     """
-    too_heavy = rest.target.for_video and stream.seek(0, io.SEEK_END) > MAX_IMAGE_BYTES
-    if not (rest.crop or rest.resize or original or too_heavy):
+    most = MAX_IMAGE_BYTES if rest.target.for_video else sys.maxsize
+    probe = probe_picture(stream, "the result", MADE)
+    if not (rest.crop or rest.resize or original or probe.turned or probe.size_bytes > most):
         return None
     stream.seek(0)
     image, picture_format, profile = open_upright(stream, "the result")
@@ -54,7 +64,26 @@ def finish_picture(stream: BinaryIO, rest: Plan, original: bytes | None = None) 
         image = _pasted(image, rest, original)
     elif rest.resize:
         image = _scaled(image, rest.resize)
-    return save_within(image, picture_format, profile)
+    return save_within(image, picture_format, profile, most)
+
+
+def pasted_size(rest: Plan, width: int = 1) -> tuple[int, int]:
+    """
+    Return width and height in pixels of the final picture with the original pasted back.
+
+    :param rest: The plan, as far as it has come.
+    :param width: Of the picture that came back, cut; pixels.
+    """
+    if rest.resize:
+        return rest.resize
+    frame, aspect = rest.frame, rest.aspect
+    scale = max(Fraction(1), width / frame.width)
+    # The shorter side follows from the longer one: a frame is as skewed as what came back for it.
+    if aspect >= 1:
+        across = round(frame.width * scale)
+        return across, max(1, round(across / aspect))
+    down = round(frame.height * scale)
+    return max(1, round(down * aspect)), down
 
 
 def _pasted(image: Image.Image, rest: Plan, original: bytes) -> Image.Image:
@@ -68,13 +97,15 @@ def _pasted(image: Image.Image, rest: Plan, original: bytes) -> Image.Image:
             "put it back, or leave out preserve_original; what is paid is kept and not paid again",
         )
     frame, kept = rest.frame, rest.kept
-    scale = max(Fraction(1), image.width / frame.width)
-    size = rest.resize or (round(frame.width * scale), round(frame.height * scale))
+    size = pasted_size(rest, image.width)
     across, down = size[0] / frame.width, size[1] / frame.height
-    part = _scaled(source.crop(kept), (round(kept.size[0] * across), round(kept.size[1] * down)))
+    part = source.crop(kept) if kept != (0, 0, *source.size) else source
+    # Of a palette, or of one transparent colour, Pillow makes no mask.
+    part = part.convert("RGBA") if part.has_transparency_data else part
+    part = _scaled(part, (round(kept.size[0] * across), round(kept.size[1] * down)))
     canvas = _scaled(image.convert("RGB"), size)
     place = round((kept.left - frame.left) * across), round((kept.top - frame.top) * down)
-    canvas.paste(part.convert("RGB"), place, part if part.has_transparency_data else None)
+    canvas.paste(part.convert("RGB"), place, part if part.mode == "RGBA" else None)
     return canvas
 
 

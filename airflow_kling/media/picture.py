@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -30,7 +30,11 @@ _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 #: What Pillow raises for damaged files; its UnidentifiedImageError is an OSError.
 DAMAGED = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error)
-_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG"}
+_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP"}
+#: What Kling takes, and what may come back: its documents do not say which.
+TAKEN = ("JPEG", "PNG")
+MADE = (*TAKEN, "WEBP")
+_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B")
 _ADVICE = "give a JPG or PNG of at most 10 MB, at least 300 px on each side, between 1:2.5 and 2.5:1"
 
 
@@ -45,7 +49,7 @@ class Probe:
     """
     What the header of a picture says.
 
-    :param format: ``JPEG`` or ``PNG``.
+    :param format: ``JPEG`` or ``PNG``; ``WEBP``, where that is allowed.
     :param width: Pixels, as stored.
     :param height: Pixels, as stored.
     :param size_bytes: Size of the file.
@@ -162,13 +166,14 @@ def _read_all(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
-def probe_picture(stream: BinaryIO, name: str) -> Probe:
+def probe_picture(stream: BinaryIO, name: str, formats: tuple[str, ...] = TAKEN) -> Probe:
     """
     Return what the header says; the pixels are not read.
 
     :param stream: A seekable file.
     :param name: How messages call it.
-    :raises InputFault: for an empty file, or one that is neither JPG nor PNG.
+    :param formats: Which are allowed.
+    :raises InputFault: for an empty file, or one of another format.
     """
     from PIL import Image
 
@@ -177,7 +182,7 @@ def probe_picture(stream: BinaryIO, name: str) -> Probe:
         raise InputFault("image", name, "not empty", "check how the file was written")
     stream.seek(0)
     try:
-        with Image.open(stream, formats=("JPEG", "PNG")) as image:
+        with Image.open(stream, formats=formats) as image:
             return Probe(_FORMATS[str(image.format)], image.width, image.height, size, _is_turned(image))
     except Image.DecompressionBombError:
         raise InputFault("image", name, "of a plausible size in pixels", _ADVICE) from None
@@ -218,12 +223,11 @@ def check_whole(stream: BinaryIO, picture_format: str, name: str) -> None:
     Refuse a truncated file, without decoding it.
 
     :param stream: A seekable file.
-    :param picture_format: ``JPEG`` or ``PNG``.
+    :param picture_format: ``JPEG``, ``PNG`` or ``WEBP``.
     :param name: How messages call it.
     :raises InputFault: where the end of the picture is missing.
     """
-    whole = _jpeg_is_whole(stream) if picture_format == "JPEG" else _png_is_whole(stream)
-    if not whole:
+    if not _IS_WHOLE[picture_format](stream):
         raise InputFault("image", name, "a whole file, but its end is missing", "copy or upload it again")
 
 
@@ -234,20 +238,21 @@ def _is_turned(image: Image.Image) -> bool:
     return image.getexif().get(_ORIENTATION) in _TURNED
 
 
-def upright_size(stream: BinaryIO, name: str) -> tuple[int, int]:
+def upright_size(stream: BinaryIO, name: str, formats: tuple[str, ...] = TAKEN) -> tuple[int, int]:
     """
     Return width and height of a picture in pixels as it is seen: turned, if its EXIF data asks for that.
 
     :param stream: A seekable file; its pixels are not read.
     :param name: How messages call it.
-    :raises InputFault: for an empty file, or one that is neither JPG nor PNG.
+    :param formats: Which are allowed.
+    :raises InputFault: for an empty file, or one of another format.
     """
     from PIL import Image
 
-    probe = probe_picture(stream, name)
+    probe = probe_picture(stream, name, formats)
     if probe.turned:
         stream.seek(0)
-        with Image.open(stream, formats=("JPEG", "PNG")) as image:
+        with Image.open(stream, formats=formats) as image:
             if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
                 return probe.height, probe.width
     return probe.width, probe.height
@@ -265,13 +270,20 @@ def open_upright(stream: BinaryIO, name: str) -> tuple[Image.Image, str, bytes |
 
     try:
         # Not every format that Pillow knows: some would start other programs.
-        with Image.open(stream, formats=("JPEG", "PNG", "WEBP")) as image:
+        with Image.open(stream, formats=MADE) as image:
             picture_format = "PNG" if image.format == "PNG" else "JPEG"
-            return ImageOps.exif_transpose(image), picture_format, image.info.get("icc_profile")
+            return _shallow(ImageOps.exif_transpose(image)), picture_format, image.info.get("icc_profile")
     except (*DAMAGED, Image.DecompressionBombError) as error:
         if getattr(error, "errno", None):
             raise  # the storage's own error, not Pillow's
         raise InputFault("image", name, "an undamaged JPG or PNG", _ADVICE) from None
+
+
+def _shallow(image: Image.Image) -> Image.Image:
+    """Return 16 bits of grey as 8: Pillow would cut them off at white."""
+    if image.mode not in _DEEP_MODES:
+        return image
+    return image.convert("I").point(lambda value: value * (1 / 256) + 0).convert("L")
 
 
 def save_within(image: Image.Image, picture_format: str, profile: bytes | None, most: int = MAX_IMAGE_BYTES) -> bytes:
@@ -357,3 +369,11 @@ def _png_is_whole(stream: BinaryIO) -> bool:
         if header[4:] == b"IEND":
             return position <= size
     return False
+
+
+#: A WEBP that is not whole cannot even be opened.
+_IS_WHOLE: dict[str, Callable[[BinaryIO], bool]] = {
+    "JPEG": _jpeg_is_whole,
+    "PNG": _png_is_whole,
+    "WEBP": lambda _: True,
+}

@@ -372,6 +372,11 @@ class Plan:
         return self.frames[-1]
 
     @property
+    def aspect(self) -> Fraction:
+        """Width to height of the final picture, exact; in whole pixels it has that to within one."""
+        return Fraction(self._rest.canvas.width, self._rest.canvas.height)
+
+    @property
     def kept(self) -> Box:
         """What the final picture shows of the source, in pixels of the source."""
         left, top, right, bottom = _common(self.frame, self.source)

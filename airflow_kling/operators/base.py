@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
@@ -63,7 +63,7 @@ class KlingTaskBaseOperator(BaseOperator):
     :raises KlingInputError: at parse time for a value that no rendering can mend.
     """
 
-    family: ClassVar[str]
+    family: str
     template_fields: Sequence[str] = ("kling_conn_id", "output_path", "output_name", "callback_url", "extra_body")
     operator_extra_links = LINKS
     ui_color = "#e8f4ea"
@@ -195,7 +195,7 @@ class KlingTaskBaseOperator(BaseOperator):
         """
         from airflow_kling.lifecycle.end import read_event
 
-        return self._finish(context, read_event(event))
+        return self.finish(context, read_event(event))
 
     def on_kill(self) -> None:
         """Say what goes on remotely; the API has no cancel."""
@@ -216,7 +216,7 @@ class KlingTaskBaseOperator(BaseOperator):
         submitted = self.submit(context, work, pressure)
         if not self.wait_for_completion:
             return manifest(submitted.task, submitted.kling_conn_id, include_urls=self.include_urls)
-        return self._finish(context, self.wait(submitted))
+        return self.finish(context, self.wait(submitted))
 
     def take_over(self, context: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any]:
         """
@@ -243,6 +243,7 @@ class KlingTaskBaseOperator(BaseOperator):
         from airflow_kling.lifecycle.submit import Submission, is_pressure
         from airflow_kling.operators.work import client_for, records_of
 
+        self._submitted = None
         submission = self._submission = Submission(work, records_of(self, context, number), client_for(), self.log)
         with errors_for():
             while True:
@@ -296,7 +297,13 @@ class KlingTaskBaseOperator(BaseOperator):
         decision = watch(wait, lambda: KlingHook(conn_id).client, task.family, self.log)
         return end_of(decision, task.task_id, task.family, conn_id)
 
-    def _finish(self, context: Mapping[str, Any], end: End) -> dict[str, Any]:
+    def finish(self, context: Mapping[str, Any], end: End) -> dict[str, Any]:
+        """
+        Store what a task made, and return the manifest.
+
+        :param context: Airflow's context.
+        :param end: How the wait for it ended.
+        """
         from airflow_kling.hooks.kling import KlingHook
 
         hook = KlingHook(end.kling_conn_id)
@@ -318,7 +325,10 @@ def is_constant(value: object) -> bool:
     """Return whether a parameter holds its final value already when the DAG is parsed."""
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
-    return isinstance(value, (int, float, bytes, Mapping, list, tuple))
+    if isinstance(value, (Mapping, list, tuple)):
+        rows = value.values() if isinstance(value, Mapping) else value
+        return all(row is None or is_constant(row) for row in rows)
+    return isinstance(value, (int, float, bytes))
 
 
 def name_of(source: object) -> str:

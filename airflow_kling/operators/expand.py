@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.checks import check_area, check_choice, check_n, check_prompt, check_ratio
 from airflow_kling.api.families import IMAGE_EXPANSION
@@ -67,7 +67,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: ClassVar[str] = IMAGE_EXPANSION
+    family = IMAGE_EXPANSION
     template_fields: Sequence[str] = (
         *("image", "image_index", *SIDES, *SHAPES, "anchor", "prompt", "n"),
         *KlingTaskBaseOperator.template_fields,
@@ -167,15 +167,16 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
 
         shapes = {name: getattr(self, name) for name in SHAPES if is_given(getattr(self, name))}
         ratios = {side: check_ratio(side, getattr(self, side)) for side in SIDES}
+        anchor = self.anchor if is_given(self.anchor) else "center"
         if not shapes:
             fit = "fail" if self.fit == "auto" else self.fit
-            return Target(ratios=ratios, anchor=self.anchor, fit=fit, n=check_n(self.n), for_video=False)  # type: ignore[arg-type]
+            return Target(ratios=ratios, anchor=anchor, fit=fit, n=check_n(self.n), for_video=False)  # type: ignore[arg-type]
         if any(ratios.values()):
             given = ", ".join(side for side, ratio in ratios.items() if ratio)
             raise InputFault(given, "given", f"left out beside {', '.join(shapes)}", "say what is wanted, once")
         return Target(
             **shapes,
-            anchor=self.anchor,  # type: ignore[arg-type]  # checked there
+            anchor=anchor,  # type: ignore[arg-type]  # checked there
             fit=self.fit,
             max_crop=self.max_crop,
             n=check_n(self.n),
@@ -222,8 +223,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
             check_prompt(self.prompt)
         if is_constant(self.n):
             check_n(self.n)
-        if self.preserve_original or is_given(self.size):
-            self._check_stored("preserve_original" if self.preserve_original else "size")
+        self.check_stored()
         sides = {side: check_ratio(side, getattr(self, side)) for side in SIDES if is_constant(getattr(self, side))}
         shapes = [getattr(self, name) for name in SHAPES if getattr(self, name) is not None]
         if not shapes and self.fit in ("auto", "fail") and len(sides) == len(SIDES):
@@ -231,7 +231,11 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         if shapes and all(map(is_constant, [*shapes, self.anchor, self.n])) and len(sides) == len(SIDES):
             self.target()
 
-    def _check_stored(self, name: str) -> None:
+    def check_stored(self) -> None:
+        """Refuse what is done where the picture is stored, and stored it is not."""
+        if not self.preserve_original and not is_given(self.size):
+            return
+        name = "preserve_original" if self.preserve_original else "size"
         if not self.output_path:
             raise InputFault(
                 name, getattr(self, name), "used with output_path", "the picture is made where it is stored"

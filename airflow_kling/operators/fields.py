@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.rules import FIELDS, PICTURE_FIELDS, check_extra_fields, check_fields, check_index
-from airflow_kling.lifecycle.source import check_sources, unsigned_fields
+from airflow_kling.lifecycle.fields import check_sources, unsigned_fields
 from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
 
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
-    from airflow_kling.api.models import Task
-    from airflow_kling.lifecycle.source import Sources
+    from airflow_kling.lifecycle.fields import Sources
 
 #: Fields that name what lies elsewhere.
 SOURCE_FIELDS = (*PICTURE_FIELDS, "dynamic_masks", "video_id")
@@ -37,6 +36,8 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
 
     def read_source(self) -> Sources:
         indexes = {name: check_index(INDEXES[name], getattr(self, INDEXES[name])) for name in self._indexed()}
+        from airflow_kling.operators.work import read_fields
+
         return read_fields(self._sources(), self.kling_conn_id, indexes)
 
     def build_request(self, source: Any, external_id: str | None) -> TaskRequest:
@@ -74,7 +75,9 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
         return {name: getattr(self, name) for name in FIELDS[self.family] if name not in _OF_BASE}
 
     def _sources(self) -> dict[str, Any]:
-        return {name: value for name, value in self._given().items() if name in SOURCE_FIELDS}
+        given = self._given().items()
+        # What is not given stays out of the identity, which must outlive a version with further fields.
+        return {name: value for name, value in given if name in SOURCE_FIELDS and value is not None and value != ""}
 
     def _indexed(self) -> list[str]:
         return [name for name in INDEXES if name in FIELDS[self.family]]
@@ -87,24 +90,3 @@ def is_known(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return all(is_known(row) for row in value)
     return value is None or is_constant(value)
-
-
-def read_fields(
-    fields: Mapping[str, Any], kling_conn_id: str, indexes: Mapping[str, int] | None = None, path: str = ""
-) -> Sources:
-    """
-    Return fields of a request with all that they take from elsewhere.
-
-    :param fields: By the wire's names.
-    :param kling_conn_id: The connection to ask for a task whose manifest names none.
-    :param indexes: Which output of another task, by the field's name; else the first.
-    :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
-    """
-    from airflow_kling.hooks.kling import KlingHook
-    from airflow_kling.hooks.storage import storage_path
-    from airflow_kling.lifecycle.source import resolve_fields
-
-    def get_task(conn_id: str, task_id: str, family: str) -> Task:
-        return KlingHook(conn_id or kling_conn_id).get_task(task_id, family)
-
-    return resolve_fields(fields, get_task=get_task, open_path=storage_path, indexes=indexes, path=path)

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.done import Done, DoneIds, keep_done, read_done
-from airflow_kling.lifecycle.record import write_whole
+from airflow_kling.lifecycle.files import write_whole
 from airflow_kling.lifecycle.recover import Fate, Finding, Recovery, read_records
 from airflow_kling.lifecycle.report import Entry, as_csv, entry_of_done, entry_of_event, summed
 from airflow_kling.operators.work import client_for, record_folder, record_path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow_kling.api.checks import check_n
 from airflow_kling.api.rules import IMAGE_GENERATION
@@ -35,7 +35,7 @@ class KlingGenerateImageOperator(KlingFieldsBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: ClassVar[str] = IMAGE_GENERATION
+    family = IMAGE_GENERATION
     template_fields: Sequence[str] = templated(IMAGE_GENERATION)
 
     def __init__(

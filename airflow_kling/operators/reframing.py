@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -9,17 +10,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from airflow_kling.api.families import OutputKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Output, Task, TaskStatus
+from airflow_kling.api.redact import redact
 from airflow_kling.exceptions import error_from_end, errors_for
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.collect import DEFAULT_NAME, Edit, collect, manifest
 from airflow_kling.lifecycle.fingerprint import source_of_task
 from airflow_kling.lifecycle.original import Original, fetch_original, read_original
-from airflow_kling.lifecycle.record import Stage
+from airflow_kling.lifecycle.record import Record, Stage
 from airflow_kling.lifecycle.source import Source
 from airflow_kling.lifecycle.wait import Outcome
-from airflow_kling.media.edit import finish_picture
-from airflow_kling.media.picture import upright_size
+from airflow_kling.media.edit import finish_picture, pasted_size
+from airflow_kling.media.picture import MADE, open_upright, upright_size
 from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
 from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reuse, make_work, records_of, reused
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.pressure import Pressure
     from airflow_kling.media.reframe import Plan
     from airflow_kling.operators.expand import KlingExpandImageOperator
+
+MAX_SIDE = 65_500
+"""Pixels: no JPEG can have more."""
+MAX_PIXELS = 178_956_970
+"""Where Pillow, and whoever opens the result with it, refuses a picture; about 540 MB."""
 
 WORTH_A_WARNING = 0.05
 """Share of the source's area that is lost beyond what was planned, because a picture came back in another shape."""
@@ -75,6 +82,7 @@ class Reframing:
         self._operator = operator
         self._context = context
         self._original = cache(lambda: original_of(operator))
+        self._is_sound = False
 
     def run(self, pressure: Pressure, end: End | None = None) -> dict[str, Any]:
         """
@@ -88,16 +96,16 @@ class Reframing:
         if end is not None and end.outcome is not Outcome.SUCCEEDED:
             tell_failed(self._context, end, operator.output_path, operator.log)
             raise error_from_end(end, operator.timeout)
-        size = self._recorded_size() or self._original().size
-        plan = operator.target().plan(*size)
-        if not plan.passes:
-            return push(self._context, operator.outlets, self._keep(plan))
         durable = records_of(operator, self._context).durable
         if end is not None and not durable:
-            hook = KlingHook(end.kling_conn_id)
-            return self._finish(hook, [hook.succeeded(end, operator.timeout)], plan, plan)
+            # Nothing is kept anywhere, neither record nor file: it was one pass, and there is nothing to cut.
+            return operator.finish(self._context, end)
+        size = self._size()
+        plan = operator.target().plan(*size)
         self._check(plan, durable)
-        picture: Callable[[], Original] = self._original
+        if not plan.passes:
+            return push(self._context, operator.outlets, self._keep(plan))
+        picture: Callable[[], Original] = self._sound_original
         todo, tasks = plan, list[Task]()
         while True:
             step = _Step(operator, todo, picture, len(tasks))
@@ -105,9 +113,15 @@ class Reframing:
             if not tasks and (made := reused(operator, work)):
                 return operator.take_over(self._context, made)
             submitted = operator.submit(self._context, work, pressure, len(tasks))
+            if not tasks and (made_of := self._recorded_size()) not in (None, size):
+                # An earlier try's, found only now, of a source that has changed since.
+                size = made_of
+                plan = todo = operator.target().plan(*size)
             if not operator.wait_for_completion:
                 return manifest(submitted.task, submitted.kling_conn_id, include_urls=operator.include_urls)
             end = operator.wait(submitted)
+            if not submitted.task.status.ended:
+                pressure = operator.fresh_pressure()  # the next pass has the whole submit_timeout, too
             hook = KlingHook(end.kling_conn_id)
             tell_failed(self._context, end, operator.output_path, operator.log)
             task = hook.succeeded(end, operator.timeout)
@@ -119,15 +133,41 @@ class Reframing:
                 return self._finish(hook, tasks, plan, last)
             picture = _given(came)
 
+    def _size(self) -> tuple[int, int]:
+        """Return the size to plan for: the one that was paid for in this run, else the source's of now."""
+        record = self._record()
+        recorded = record.source_size if record is not None else None
+        if recorded and record is not None and record.epoch == epoch_of(self._context["ti"]):
+            return recorded
+        try:
+            return self._original().size
+        except Exception as error:
+            # Whatever reading the source raises: a task that is paid is not lost because its source is.
+            if not recorded:
+                raise
+            reason = redact(f"{type(error).__name__}: {error}")
+            self._operator.log.warning("The input cannot be read any more, and what was made of it counts: %s", reason)
+            return recorded
+
     def _recorded_size(self) -> tuple[int, int] | None:
-        """Return the size that this run was planned for: the source may have changed since, and is paid for."""
-        record = records_of(self._operator, self._context).load()
-        if record is None or record.stage is not Stage.SUBMITTED or record.epoch != epoch_of(self._context["ti"]):
-            return None
-        return record.source_size
+        record = self._record()
+        return record.source_size if record is not None else None
+
+    def _record(self) -> Record | None:
+        """Return the record of the first pass, if that was made."""
+        with errors_for():
+            record = records_of(self._operator, self._context).load()
+        return record if record is not None and record.stage is Stage.SUBMITTED else None
 
     def _check(self, plan: Plan, durable: bool) -> None:
-        """Refuse several passes where nothing could carry them on, before the first is paid."""
+        """Refuse what could not be carried on or finished, before the first pass is paid."""
+        self._operator.check_stored()
+        if self._operator.preserve_original or plan.resize:
+            width, height = pasted_size(plan) if plan.passes else plan.final_size
+            if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+                limit = f"at most {MAX_SIDE:,} px on each side and {MAX_PIXELS:,} in all, to be made in memory"
+                field = "size" if plan.resize else "preserve_original"
+                raise InputFault(field, f"a final picture of {width}x{height} px", limit, "ask for a smaller one")
         if len(plan.passes) < 2:
             return
         passes = f"{len(plan.passes)} passes ({plan.target.label} of {'{}x{}'.format(*plan.present)} px)"
@@ -137,6 +177,14 @@ class Reframing:
         if not durable:
             advice = "or set [kling] record_path, or use Airflow 3.3, which remembers tasks itself"
             raise InputFault("output_path", None, f"given for {passes}, to remember those that are paid", advice)
+
+    def _sound_original(self) -> Original:
+        """Return the source, decoded once where it is to be pasted back: damage is found before anything is paid."""
+        original = self._original()
+        if self._operator.preserve_original and not self._is_sound:
+            open_upright(io.BytesIO(original.data), original.name)
+            self._is_sound = True
+        return original
 
     def _finish(self, hook: KlingHook, tasks: list[Task], plan: Plan, last: Plan) -> dict[str, Any]:
         operator = self._operator
@@ -161,7 +209,7 @@ class Reframing:
         operator = self._operator
 
         def edit(stream: BinaryIO, output: Output) -> bytes | None:
-            rest = rest_of(*upright_size(stream, f"picture {output.index} of the task"))
+            rest = rest_of(*upright_size(stream, f"picture {output.index} of the task", MADE))
             if rest.lost > plan.lost + WORTH_A_WARNING:
                 text = "Picture %d came back in another shape than ordered: %.0f %% of the source is cut off"
                 operator.log.warning(text, output.index, 100 * rest.lost)
@@ -208,7 +256,7 @@ def original_of(operator: KlingExpandImageOperator) -> Original:
 def _came_back(task: Task, hook: KlingHook) -> Original:
     with errors_for(f"task {task.task_id}, which is paid and kept"):
         source = Source(task.outputs[0].url, source_of_task(task.task_id, task.outputs[0].index))
-        return fetch_original(source, hook.fetch, "the picture that the next pass begins with")
+        return fetch_original(source, hook.fetch, "the picture that the next pass begins with", MADE)
 
 
 def _given(picture: Original) -> Callable[[], Original]:

@@ -9,13 +9,13 @@ from airflow_kling.api.checks import check_callback_url, check_n
 from airflow_kling.api.families import get_family
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import check_any_fields
-from airflow_kling.lifecycle.source import check_sources
+from airflow_kling.lifecycle.fields import check_sources
 from airflow_kling.operators.base import KlingTaskBaseOperator
-from airflow_kling.operators.fields import is_known, read_fields
+from airflow_kling.operators.fields import is_known
 
 if TYPE_CHECKING:
     from airflow_kling.api.requests import AnyRequest
-    from airflow_kling.lifecycle.source import Sources
+    from airflow_kling.lifecycle.fields import Sources
 
 
 class KlingTaskOperator(KlingTaskBaseOperator):
@@ -32,7 +32,6 @@ class KlingTaskOperator(KlingTaskBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: str  # type: ignore[misc]  # the one operator whose family is a parameter
     template_fields: Sequence[str] = ("family", "fields", *KlingTaskBaseOperator.template_fields)
 
     def __init__(self, *, family: str, fields: Mapping[str, Any], **kwargs: Any) -> None:
@@ -46,6 +45,8 @@ class KlingTaskOperator(KlingTaskBaseOperator):
         return 1 if n is None else check_n(n)
 
     def read_source(self) -> Sources:
+        from airflow_kling.operators.work import read_fields
+
         return read_fields(self._body(), self.kling_conn_id, path="fields")
 
     def build_request(self, source: Any, external_id: str | None) -> AnyRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow_kling.api.rules import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, VIDEO_EXTENSION
 from airflow_kling.operators.fields import KlingFieldsBaseOperator, templated
@@ -40,7 +40,7 @@ class KlingImageToVideoOperator(KlingFieldsBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: ClassVar[str] = IMAGE_TO_VIDEO
+    family = IMAGE_TO_VIDEO
     template_fields: Sequence[str] = templated(IMAGE_TO_VIDEO)
 
     def __init__(
@@ -114,7 +114,7 @@ class KlingTextToVideoOperator(KlingFieldsBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: ClassVar[str] = TEXT_TO_VIDEO
+    family = TEXT_TO_VIDEO
     template_fields: Sequence[str] = templated(TEXT_TO_VIDEO)
 
     def __init__(
@@ -169,7 +169,7 @@ class KlingExtendVideoOperator(KlingFieldsBaseOperator):
     :raises KlingInputError: naming field, value, limit and what to do.
     """
 
-    family: ClassVar[str] = VIDEO_EXTENSION
+    family = VIDEO_EXTENSION
     template_fields: Sequence[str] = templated(VIDEO_EXTENSION)
 
     def __init__(

@@ -15,7 +15,8 @@ from airflow_kling.api.redact import redact
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.client import Client
-from airflow_kling.lifecycle.collect import check_writable, file_name
+from airflow_kling.lifecycle.collect import check_names, check_writable
+from airflow_kling.lifecycle.fields import resolve_fields
 from airflow_kling.lifecycle.fingerprint import fingerprint
 from airflow_kling.lifecycle.identity import deployment_tag, external_task_id
 from airflow_kling.lifecycle.record import FileRecords, NoRecords, Records, StateStoreRecords
@@ -26,6 +27,7 @@ from airflow_kling.lifecycle.submit import OnExisting, Work
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
     from airflow_kling.api.models import Task
+    from airflow_kling.lifecycle.fields import Sources
     from airflow_kling.operators.base import KlingTaskBaseOperator
 
 RECORD_KEY = "kling_task"
@@ -69,7 +71,7 @@ def make_work(
     def build(external_id: str) -> TaskRequest:
         # Found out before anything is paid: the place and the names of the results.
         if operator.output_name:
-            file_name(operator.output_name, "task", 0)
+            check_names(operator.output_name, operator.slots())
         if operator.output_path and operator.wait_for_completion:
             check_writable(storage_path(operator.output_path))
         return step.build_request(source(), external_id)
@@ -98,11 +100,25 @@ def read_image(image: object, kling_conn_id: str, index: int = 0) -> Source:
     :param kling_conn_id: The connection to ask for a task whose manifest names none.
     :param index: Which output of another task.
     """
+    return resolve_image(image, get_task=_getter(kling_conn_id), open_path=storage_path, index=index)
 
-    def get_task(conn_id: str, task_id: str, family: str) -> Task:
-        return KlingHook(conn_id or kling_conn_id).get_task(task_id, family)
 
-    return resolve_image(image, get_task=get_task, open_path=storage_path, index=index)
+def read_fields(
+    fields: Mapping[str, Any], kling_conn_id: str, indexes: Mapping[str, int] | None = None, path: str = ""
+) -> Sources:
+    """
+    Return fields of a request with all that they take from elsewhere.
+
+    :param fields: By the wire's names.
+    :param kling_conn_id: The connection to ask for a task whose manifest names none.
+    :param indexes: Which output of another task, by the field's name; else the first.
+    :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
+    """
+    return resolve_fields(fields, get_task=_getter(kling_conn_id), open_path=storage_path, indexes=indexes, path=path)
+
+
+def _getter(kling_conn_id: str) -> Callable[[str, str, str], Task]:
+    return lambda conn_id, task_id, family: KlingHook(conn_id or kling_conn_id).get_task(task_id, family)
 
 
 def origin_of(ti: Any) -> dict[str, Any]:

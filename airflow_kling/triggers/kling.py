@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-
-from airflow_kling.api.redact import redact
-
-if TYPE_CHECKING:
-    from airflow_kling.lifecycle.wait import Decision, Wait
 
 
 class KlingTaskTrigger(BaseTrigger):
     """
-    Poll a task until it ends, its deadline passes, or it cannot be watched any longer.
+    Wait until a task ends, its deadline passes, or it cannot be watched any longer.
 
-    Its arguments and its event carry ids and numbers only.
+    It shares its polls with all triggers of its connection and family. Its arguments and its event carry ids and
+    numbers only.
 
     :param kling_task_id: The remote task; not ``task_id``, which the triggerer sets to that of Airflow's task.
     :param family: Name of its family.
@@ -56,13 +50,16 @@ class KlingTaskTrigger(BaseTrigger):
         from airflow_kling.api.inputs import InputFault
         from airflow_kling.lifecycle.end import end_of
         from airflow_kling.lifecycle.wait import Decision, Outcome, Wait
-        from airflow_kling.triggers import slots
+        from airflow_kling.triggers import poller, slots
 
         wait = Wait(self.kling_task_id, poll_interval=self.poll_interval, deadline=self.deadline)
+        decision = Decision(Outcome.WAITING)
         try:
-            decision = await self._watch(wait)
-            while decision.outcome is Outcome.WAITING:
-                decision = await self._watch(wait)
+            with poller.seat(self.kling_conn_id, self.family, wait, self.log.getEffectiveLevel()) as seat:
+                while decision.outcome is Outcome.WAITING:
+                    decision = await seat.next()
+                    for level, text in decision.notes:
+                        self.log.log(level, "%s", text)
         except InputFault as fault:
             decision = Decision(Outcome.FAULT, fault=api_fault_from_input(fault))
         if decision.outcome in (Outcome.SUCCEEDED, Outcome.FAILED):
@@ -74,45 +71,6 @@ class KlingTaskTrigger(BaseTrigger):
         from airflow_kling.lifecycle.end import killed_text
 
         self.log.warning("%s", killed_text(self.kling_task_id, self.family))
-
-    async def _watch(self, wait: Wait) -> Decision:
-        """Poll over one reading of the connection, until the wait ends or the connection is to be read again."""
-        from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
-        from airflow_kling.api.inputs import InputFault
-        from airflow_kling.hooks.kling import KlingHook
-        from airflow_kling.lifecycle.wait import Outcome
-
-        async with AsyncExitStack() as stack:
-            try:
-                client = await stack.enter_async_context(KlingHook(self.kling_conn_id).async_client())
-            except InputFault:
-                raise
-            except Exception as error:
-                # Whatever a secrets backend raises: the task is paid, and a moment later the backend may be back.
-                message = (
-                    f"connection {self.kling_conn_id} cannot be read: {redact(f'{type(error).__name__}: {error}')}"
-                )
-                return await self._settle(
-                    wait.on_fault(ApiFault(FaultInfo(FaultKind.CONNECTION, message)), time.time())
-                )
-            while True:
-                try:
-                    task = await client.get_task(self.kling_task_id, self.family, resend=False)
-                    decision = wait.on_task(task, time.time())
-                except ApiFault as fault:
-                    believed = client.account.lookup_by_external_id
-                    decision = wait.on_fault(fault, time.time(), believed=believed)
-                await self._settle(decision)
-                if decision.outcome is not Outcome.WAITING or decision.reread_key:
-                    return decision
-
-    async def _settle(self, decision: Decision) -> Decision:
-        """Log what a decision says, and sleep as long as it says."""
-        for level, text in decision.notes:
-            self.log.log(level, "%s", text)
-        if decision.delay:
-            await asyncio.sleep(decision.delay)
-        return decision
 
 
 class KlingSlotTrigger(BaseTrigger):

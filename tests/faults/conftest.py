@@ -62,7 +62,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch, polls_sleep: Callable[[Callable[[float], None]], object]) -> Clock:
     """Replace every clock and every sleep, also those that are bound as defaults."""
     from airflow_kling.hooks.client import AsyncClient, SyncClient
     from airflow_kling.lifecycle.submit import Submission
@@ -76,7 +76,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for function in (watch, Submission.__init__):
         monkeypatch.setitem(function.__kwdefaults__, "now", clock.time)
         monkeypatch.setitem(function.__kwdefaults__, "sleep", clock.sleep)
-    monkeypatch.setattr("airflow_kling.triggers.kling.asyncio", SimpleNamespace(sleep=clock.asleep))
+    polls_sleep(clock.sleep)
     loop = {"get_running_loop": asyncio.get_running_loop, "wait_for": clock.wait_for}
     monkeypatch.setattr("airflow_kling.triggers.slots.asyncio", SimpleNamespace(**loop))
     return clock

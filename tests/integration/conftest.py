@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +33,6 @@ class Run:
 @pytest.fixture(scope="session")
 def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of Airflow processes with a home and database of their own."""
-    import os
-
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     environment = kept | {
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
@@ -56,7 +57,7 @@ def run_dag(airflow_environment: dict[str, str], tmp_path: Path):
 
     def run(dag_id: str, task_id: str, conf: dict[str, Any], **environment: str) -> Run:
         result = tmp_path / f"{dag_id}-{task_id}.json"
-        command = [sys.executable, "-m", "airflow_kling.demo.run_dag", dag_id, task_id, json.dumps(conf), str(result)]
+        command = [sys.executable, "-m", "airflow_kling.demo.run_dag", dag_id, json.dumps(conf), str(result)]
         done = subprocess.run(
             command,
             env=airflow_environment | environment,
@@ -66,7 +67,7 @@ def run_dag(airflow_environment: dict[str, str], tmp_path: Path):
             timeout=RUN_LIMIT,
             cwd=tmp_path,
         )
-        return Run(done.returncode, done.stdout, json.loads(result.read_text()) if result.exists() else None)
+        return Run(done.returncode, done.stdout, json.loads(result.read_text())[task_id] if result.exists() else None)
 
     return run
 
@@ -80,3 +81,53 @@ def photograph(photographs: Path, tmp_path: Path) -> Path:
     with Image.open(photographs / "coffee.png") as image:
         image.convert("RGB").save(path, quality=92)
     return path
+
+
+S3_KEYS = {"aws_access_key_id": "loopback-key", "aws_secret_access_key": "loopback-secret", "region_name": "us-east-1"}
+
+
+class Bucket:
+    """A bucket on loopback and what the server knows of it; ``uri`` is a prefix in it."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self.client, self.name = client, f"bucket-{uuid.uuid4().hex}"
+        self.uri = f"s3://aws_loopback@{self.name}/a/prefix/"
+        client.create_bucket(Bucket=self.name)
+        fields = {"conn_type": "aws", "login": S3_KEYS["aws_access_key_id"]}
+        fields["password"] = S3_KEYS["aws_secret_access_key"]
+        fields["extra"] = {"endpoint_url": url, "region_name": S3_KEYS["region_name"]}
+        self.environment = {"AIRFLOW_CONN_AWS_LOOPBACK": json.dumps(fields)}
+
+    def keys(self) -> list[str]:
+        return [row["Key"] for row in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
+
+    def uploads(self) -> list[dict[str, Any]]:
+        return self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
+
+    def read(self, key: str) -> bytes:
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """A server of S3 on loopback: its URL, and a client."""
+    try:
+        import boto3
+        from moto.server import ThreadedMotoServer
+    except ImportError:
+        pytest.fail("moto is missing: pip install 'airflow-provider-kling[test]'")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    url = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    yield url, boto3.client("s3", endpoint_url=url, **S3_KEYS)
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch) -> Bucket:
+    url, client = s3_server
+    made = Bucket(client, url)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    return made

@@ -71,7 +71,7 @@ class Deployment:
             wait_until("Airflow is healthy", self._is_healthy, START_LIMIT)
             token = self._http.get(f"{self._url}/auth/token", timeout=10).json()["access_token"]
             self._http.headers["Authorization"] = f"Bearer {token}"
-            wait_until("the DAGs are read", lambda: len(self.get("dags")["dags"]) == 3, START_LIMIT)
+            wait_until("the DAGs are read", lambda: len(self.get("dags")["dags"]) == 4, START_LIMIT)
         except BaseException:
             self.stop()
             raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from PIL import Image
 
 from airflow_kling.emulator.server import EmulatorServer
 
@@ -23,7 +24,13 @@ RUN_LIMIT = 120.0
 ORPHAN_LIMIT = 20.0
 
 #: The task that collects, by mode; the run's manifest is its XCom.
-COLLECTOR = {"deferrable": "make", "waiting": "make", "split": "watch"}
+COLLECTOR = {"deferrable": "make", "waiting": "make", "split": "watch", "passes": "make"}
+
+#: How many tasks a run pays, by mode; one where nothing is said.
+PAID = {"passes": 2}
+
+SOURCE_SIZE = (306, 544)
+"""Pixels of the picture that takes two passes to 16:9."""
 
 
 @dataclass
@@ -78,6 +85,7 @@ class Row:
         begin = time.monotonic()
         self.emulator.state.reset()
         (self.folder / "workers").mkdir()
+        Image.new("RGB", SOURCE_SIZE, "olive").save(self.folder / "source.png")
         if self.moment == "answer-held":
             self.emulator.state.add_fault({"fault": "stall-after-accepting", "times": 1})
         self.site.trigger(self._dag_id, self._run_id, {"folder": str(self.folder), "moment": self.moment})
@@ -181,11 +189,12 @@ class Row:
     def _complaints(self) -> list[str]:
         """Compare the stored picture with the manifest."""
         path = f"{self._run_path}/taskInstances/{COLLECTOR[self.mode]}/xcomEntries/return_value?stringify=false"
-        outputs = self.site.get(path)["value"]["outputs"]
+        manifest = self.site.get(path)["value"]
+        outputs = manifest["outputs"]
         digests = [hashlib.sha256(Path(output["uri"].removeprefix("file://")).read_bytes()) for output in outputs]
         if not outputs or [digest.hexdigest() for digest in digests] != [output["sha256"] for output in outputs]:
             return ["the stored picture is not whole"]
-        return []
+        return [] if len(manifest.get("passes", [1])) == PAID.get(self.mode, 1) else ["not made of all passes"]
 
     # -- processes -----------------------------------------------------------------------------------------------
 
@@ -256,4 +265,9 @@ MOMENTS: dict[str, tuple[str, Callable[[Row], None]]] = {
     "collecting": ("during collection", _while_collecting),
     "orphan-posts-first": ("before the POST, supervisor only; its child posts before the retry", _orphan_posts_first),
     "orphan-posts-late": ("before the POST, supervisor only; its child posts after the retry", _orphan_posts_late),
+    "between-passes": ("between the end of pass 1 and the create of pass 2", _while_collecting),
+    "after-second-post": ("after the POST of pass 2, before its record", _while_collecting),
 }
+
+PASS_MOMENTS = ("between-passes", "after-second-post")
+"""Those of a run with several passes."""

@@ -1,4 +1,4 @@
-"""The three shapes whose processes are killed; the run's conf says where results go and when to die."""
+"""The four shapes whose processes are killed; the run's conf says where results go and when to die."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ with shape("deferrable"):
 
 with shape("waiting"):
     expand("make", output_path=OUTPUT_PATH, deferrable=False)
+
+with shape("passes"):
+    KlingExpandImageOperator(
+        task_id="make",
+        image="{{ dag_run.conf['folder'] }}/source.png",
+        aspect_ratio="16:9",
+        fit="passes",
+        output_path=OUTPUT_PATH,
+        poll_interval=1,
+        deferrable=True,
+    )
 
 with shape("split"):
     submit = expand("submit", wait_for_completion=False)

@@ -53,6 +53,8 @@ class _Moment:
             "collecting": self._collecting,
             "orphan-posts-first": self._orphan_posts,
             "orphan-posts-late": self._orphan_posts,
+            "between-passes": self._between_passes,
+            "after-second-post": self._after_second_post,
         }
         set_up.get(name, lambda: None)()
 
@@ -97,6 +99,23 @@ class _Moment:
 
         _wrap(StateStoreRecords, "save", after=die_once_submitted)
 
+    def _between_passes(self) -> None:
+        from airflow_kling.lifecycle.record import StateStoreRecords
+
+        def die_in_second(records: Any, *_: object) -> None:
+            if _is_of_second(records):
+                self._die()
+
+        _wrap(StateStoreRecords, "save", before=die_in_second)
+
+    def _after_second_post(self) -> None:
+        from airflow_kling.hooks.client import SyncClient
+        from airflow_kling.lifecycle.record import StateStoreRecords
+
+        saved: list[bool] = []
+        _wrap(StateStoreRecords, "save", after=lambda records, *_: saved.append(_is_of_second(records)))
+        _wrap(SyncClient, "submit", after=lambda *_: self._die() if saved[-1:] == [True] else None)
+
     def _collecting(self) -> None:
         import airflow_kling.hooks.kling as hook
 
@@ -129,6 +148,10 @@ class _Moment:
         end = time.monotonic() + GO_LIMIT
         while not (self._folder / "go").exists() and time.monotonic() < end:
             time.sleep(STEP)
+
+
+def _is_of_second(records: Any) -> bool:
+    return records._key.endswith("_1")
 
 
 def _nothing(*_: object) -> None:

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from airflow_kling.api.envelope import Answer, parse_bare_task, parse_retry_after, parse_task, parse_tasks
+from airflow_kling.api.envelope import (
+    Answer,
+    parse_bare_task,
+    parse_page,
+    parse_retry_after,
+    parse_task,
+    parse_tasks,
+)
 from airflow_kling.api.families import FAMILIES
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
@@ -616,6 +623,24 @@ def test_list_holds_the_rows_that_can_be_read(data, ids):
 @pytest.mark.parametrize("data", ["T1", {}, {"data": []}])
 def test_no_list_is_no_empty_list(data):
     assert fault_of({"code": 0, "data": data}, parse=parse_tasks).kind is K.SERVER
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"task_id": "T1"},
+        {"task_id": "K1", "task_info": {"external_task_id": "T1"}},
+        {"task_id": "K1", "external_task_id": "T1"},
+        {"id": "T1"},
+        {"task_id": "K1", "data": {"task_id": "T1", "task_status": "processing"}},
+    ],
+)
+def test_page_holds_the_rows_that_are_wanted_and_counts_all(row):
+    body = {"code": 0, "request_id": "r-1", "data": [{"task_id": "T0"}, 7, row, {"task_id": "T2", "task_info": None}]}
+    page = parse_page(EXPAND, answer(body), {"T1", "T9"})
+    assert page.rows == 4
+    assert page.tasks == parse_tasks(EXPAND, answer(body | {"data": [row]}))
+    assert page.tasks[0].request_id == "r-1"
 
 
 def test_null_is_an_empty_list():

@@ -503,6 +503,7 @@ def test_any_family_sends_its_fields_as_they_are():
 def test_slots_of_any_family(family, fields, slots, units):
     request = AnyRequest(family, fields)
     assert (request.slots, request.units) == (slots, units)
+    assert request.price == (None if units is None else units * 0.0035)
 
 
 @pytest.mark.parametrize(("family", "fields", "field"), [

@@ -11,6 +11,7 @@ from PIL import Image
 from skimage import data
 
 from airflow_kling.emulator.pictures import (
+    PAPER,
     before_after,
     encode_png,
     expand,
@@ -379,7 +380,7 @@ def shown(sheet: Image.Image, picture: Image.Image, size: tuple[int, int], corne
 
 def test_comparison_shows_both_pictures_at_their_true_size(coffee):
     after = expand(coffee, 0, 0.1, 0.2, 0.2, engine="reflect")
-    sheet = before_after(coffee, after, 120, 0)
+    sheet = before_after(coffee, after, (120, 0, *coffee.size))
     margin = (sheet.width - coffee.width - after.width) // 3
     assert sheet.width == coffee.width + after.width + 3 * margin
     assert shown(sheet, coffee, coffee.size, (margin, margin + 20))
@@ -390,14 +391,24 @@ def test_comparison_shows_both_pictures_at_their_true_size(coffee):
 def test_comparison_is_scaled_down_to_its_limit(coffee):
     before = coffee.resize((2400, 1600))
     after = expand(before, 0.36, 0.36, 0.36, 0.36, engine="reflect")
-    sheet = before_after(before, after, 864, 576, max_side=1200)
+    sheet = before_after(before, after, (864, 576, *before.size), max_side=1200)
     assert 1190 <= max(sheet.size) <= 1200
+
+
+def test_cropped_and_shrunk_picture_keeps_its_scale_and_its_margin(coffee):
+    # Half the resolution came back, and a crop took 20 of its pixels off each side.
+    after = coffee.resize((300, 200)).crop((20, 0, 280, 200))
+    sheet = before_after(coffee, after, (-20, 0, 300, 200))
+    margin = (sheet.width - 300 - 260) // 3
+    assert shown(sheet, coffee, (300, 200), (margin, margin))
+    assert shown(sheet, after, (260, 200), (2 * margin + 300, margin))
+    assert (pixels(sheet)[:, margin + 300 : 2 * margin + 300] == PAPER).all()
 
 
 @pytest.mark.parametrize("paper", [0, 128, 255])
 def test_old_border_shows_on_any_ground(paper):
     before, after = (Image.new("RGB", size, (paper,) * 3) for size in ((400, 300), (560, 300)))
-    sheet = pixels(before_after(before, after, 80, 0))
+    sheet = pixels(before_after(before, after, (80, 0, *before.size)))
     margin = (sheet.shape[1] - 960) // 3
     old_border = sheet[margin + 20 : margin + 280, 2 * margin + 400 + 80]
     assert old_border.max() > paper + 100 or old_border.min() < paper - 100
@@ -405,7 +416,7 @@ def test_old_border_shows_on_any_ground(paper):
 
 
 def test_captions_are_written_below_the_pictures(coffee):
-    sheet = pixels(before_after(coffee, coffee, 0, 0))
+    sheet = pixels(before_after(coffee, coffee, (0, 0, *coffee.size)))
     margin = (sheet.shape[1] - 2 * coffee.width) // 3
     written = (sheet[margin + coffee.height :] < 100).any(axis=(0, 2))
     assert written[margin : margin + coffee.width].any()

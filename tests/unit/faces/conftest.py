@@ -40,24 +40,23 @@ def context(ti):
 
 
 @pytest.fixture
-def fire(monkeypatch):
+def fire(polls_sleep):
     """Run a trigger to its event; ``delays`` are the seconds it would have slept, ``meanwhile`` runs in each."""
     delays = []
 
     def run(trigger):
-        async def sleep(seconds):
-            delays.append(seconds)
-            run.meanwhile()
-
         async def first_event():
             events = trigger.run()
             event = await anext(events)
             assert [extra async for extra in events] == []
             return event
 
-        with monkeypatch.context() as patched:
-            patched.setattr("airflow_kling.triggers.kling.asyncio", SimpleNamespace(sleep=sleep))
-            return json.loads(json.dumps(asyncio.run(first_event()).payload))
+        return json.loads(json.dumps(asyncio.run(first_event()).payload))
 
+    def sleep(seconds):
+        delays.append(seconds)
+        run.meanwhile()
+
+    polls_sleep(sleep)
     run.delays, run.meanwhile = delays, lambda: None
     return run

@@ -109,6 +109,9 @@ def clip_answer(**output):
         (make, {"fields": {"input": {"image_list": [{"image": BASE64}]}}}, "fields.input.image_list.image"),
         (make, {"fields": {"input": {"sound_file": "UklGRg==" * 2000}}}, "fields.input.sound_file"),
         (make, {"fields": {"input": {"video_id": PICTURE}}}, "fields.input.video_id"),
+        (make, {"fields": {"input": {"image": CLIP}}}, "fields.input.image"),
+        (make, {"fields": {"rows": [PICTURE | {"task_id": None}]}}, "fields.rows"),
+        (film, {"image": CLIP}, "image"),
         (make, {"callback_url": "ftp://x"}, "callback_url"),
     ],
 )
@@ -348,6 +351,11 @@ def test_fingerprint_is_that_of_the_pictures_and_not_of_their_links(serve, conne
     first = fingerprint(build, context, server, 1, parameters)
     assert first == fingerprint(build, context, server, 2, parameters)
     assert first != fingerprint(build, context, server, 1, other)
+
+
+def test_what_is_not_given_is_not_in_the_identity():
+    identity = film(image_tail="", static_mask=None).read_source().identity
+    assert json.loads(identity) == {"image": URL}
 
 
 # -- to the end ------------------------------------------------------------------------------------------------

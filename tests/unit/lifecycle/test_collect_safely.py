@@ -12,7 +12,7 @@ from airflow_kling.api.families import OutputKind
 from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Output, Task, TaskStatus
-from airflow_kling.lifecycle.collect import check_writable, collect, file_name
+from airflow_kling.lifecycle.collect import check_names, check_writable, collect, file_name
 
 TASK = Task(
     "image-expansion",
@@ -116,6 +116,27 @@ def test_outputs_that_would_share_a_name_are_refused_before_anything_is_fetched(
     with pytest.raises(InputFault, match="index"):
         collect(TASK, tmp_path, fetch, name="shoes")
     collect(replace(TASK, outputs=()), tmp_path, fetch, name="shoes")
+
+
+@pytest.mark.parametrize(("template", "n"), [("shoes", 2), ("{task_id}", 9), ("../{index}", 1), ("{other}-{index}", 2)])
+def test_names_that_could_not_be_stored_are_found_out_beforehand(template, n):
+    with pytest.raises(InputFault, match="output_name"):
+        check_names(template, n)
+
+
+@pytest.mark.parametrize(("template", "n"), [("shoes", 1), ("{task_id}/{index}", 9)])
+def test_names_that_can_be_stored_pass(template, n):
+    check_names(template, n)
+
+
+def test_whoever_may_write_but_not_delete_may_go_on(tmp_path, monkeypatch):
+    def refuse(self, missing_ok=False):
+        raise PermissionError
+
+    monkeypatch.setattr(type(tmp_path), "unlink", refuse)
+    for _ in range(2):
+        check_writable(tmp_path)
+    assert names(tmp_path) == [".kling-probe"]
 
 
 def test_a_folder_that_can_be_written_to_is_made_and_left_empty(tmp_path):

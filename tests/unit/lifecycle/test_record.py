@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_kling.api.faults import ApiFault, Created, FaultKind
+from airflow_kling.lifecycle.files import write_whole
 from airflow_kling.lifecycle.record import (
     FileRecords,
     NoRecords,
@@ -16,7 +17,6 @@ from airflow_kling.lifecycle.record import (
     Stage,
     StateStoreRecords,
     record_from_json,
-    write_whole,
 )
 
 SUBMITTED = Record(Stage.SUBMITTED, "af-1", "kling_default", "print", 1, 2, 1.5, "T1")

@@ -11,7 +11,8 @@ import pytest
 from airflow_kling.api.families import OutputKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Output, Task, TaskStatus
-from airflow_kling.lifecycle.source import check_image_source, resolve_fields, resolve_image
+from airflow_kling.lifecycle.fields import resolve_fields
+from airflow_kling.lifecycle.source import check_image_source, resolve_image
 
 MANIFEST = {"family": "image-expansion", "task_id": "T1", "kling_conn_id": "kling_other", "outputs": []}
 PIXELS = base64.b64encode(bytes(range(256)) * 40).decode()

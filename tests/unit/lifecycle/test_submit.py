@@ -412,14 +412,18 @@ def test_source_that_is_gone_does_not_lose_a_paid_task(run, epoch, print_of_reco
         raise InputFault("image", "x.png", "an existing file", "check the path")
 
     record = replace(LEFT, fingerprint=print_of_record)
-    assert run(record, queries=[TASK], work={"epoch": epoch, "fingerprint": gone}).task is TASK
+    assert run(record, queries=[TASK], work={"epoch": epoch, "retried": True, "fingerprint": gone}).task is TASK
     assert ("cannot be read any more" in caplog.text) is bool(print_of_record)
 
 
 def test_task_of_another_input_is_told(run, caplog):
-    run(LEFT, queries=[TASK], work={"fingerprint": lambda: "another"})
+    run(LEFT, queries=[TASK], work={"fingerprint": lambda: "another", "retried": True})
     assert "another input" in caplog.text
     assert run.records.record.fingerprint == "print"
+
+
+def test_a_try_that_goes_on_after_a_deferral_does_not_read_its_input_again(run):
+    run(LEFT, queries=[TASK], work={"fingerprint": lambda: pytest.fail("read again")})
 
 
 def test_rejoining_counts_for_this_clear_so_that_its_failure_waits_for_the_next(run):

@@ -53,6 +53,11 @@ def test_polls_are_jittered_by_a_tenth(dice, delay):
     assert wait.on_task(task("processing"), START).delay == pytest.approx(delay)
 
 
+def test_polls_that_are_to_stay_together_are_not_jittered():
+    wait = Wait("T1", poll_interval=10, deadline=START + 3600, uniform=max)
+    assert wait.on_task(task("processing"), START, jitter=False).delay == 10
+
+
 def test_last_poll_is_at_the_deadline(wait):
     assert wait.on_task(task("processing"), START + 3597).delay == 3
     assert wait.on_task(task("processing"), START + 3600).outcome is Outcome.TIMED_OUT

@@ -1,0 +1,137 @@
+"""All of Airflow: a scheduled run makes a clip, its asset starts another DAG, a person approves before a third pays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import airflow
+import pytest
+import requests
+
+from airflow_kling.demo.home import free_port, ui_environment
+
+LIMIT = 240
+HAS_APPROVAL = tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 1)
+
+
+class Site:
+    """``airflow standalone`` with its database, asked through its command line and REST API."""
+
+    def __init__(self, home, environment):
+        self.home, self.port = Path(home), free_port()
+        self.environment = environment | ui_environment(self.port) | {"AIRFLOW_HOME": str(home)}
+        self.url = self.environment["AIRFLOW__API__BASE_URL"]
+
+    def __enter__(self):
+        self._log = (self.home / "standalone.log").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "airflow", "standalone"],
+            env=self.environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(self, *_):
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, sign)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(15)
+        self._log.close()
+
+    def unpause(self, *dag_ids):
+        for dag_id in dag_ids:
+            subprocess.run(
+                [sys.executable, "-m", "airflow", "dags", "unpause", dag_id],
+                env=self.environment,
+                check=True,
+                capture_output=True,
+                timeout=LIMIT,
+            )
+
+    def query(self, sql, *values):
+        with suppress(sqlite3.OperationalError), sqlite3.connect(self.home / "airflow.db", timeout=10) as database:
+            return database.execute(sql, values).fetchall()
+        return []
+
+    def wait(self, what, ready):
+        end = time.monotonic() + LIMIT
+        while not (found := ready()):
+            log = (self.home / "standalone.log").read_text(errors="replace")[-4000:]
+            assert time.monotonic() < end, f"not within {LIMIT} s: {what}\n{log}"
+            time.sleep(0.5)
+        return found
+
+    def state(self, dag_id):
+        rows = self.query("select state from dag_run where dag_id = ?", dag_id)
+        assert ("failed",) not in rows, (self.home / "standalone.log").read_text(errors="replace")[-4000:]
+        return rows[0][0] if rows else None
+
+    def ask(self, method, path, **fields):
+        token = requests.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = requests.request(method, f"{self.url}/api/v2/{path}", headers=headers, timeout=30, **fields)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@pytest.fixture
+def site(airflow_environment, kling_emulator, photograph, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = airflow_environment | {
+        "AIRFLOW_CONN_KLING_DEFAULT": kling_emulator.connection_uri("kling"),
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+        "KLING_EXAMPLE_IMAGE": str(photograph),
+        "KLING_EXAMPLE_OUTPUT": str(tmp_path / "out"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "no_proxy": "127.0.0.1,localhost",
+    }
+    with Site(home, environment) as started:
+        known = "select 1 from dag where dag_id = 'kling_publish'"
+        started.wait("the DAGs are read", lambda: started.query(known))
+        yield started
+
+
+def approve(site, dag_id, task_id):
+    run = site.ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"]
+    detail = f"dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/-1/hitlDetails"
+
+    def asked():
+        with suppress(requests.HTTPError):
+            return site.ask("GET", detail)
+
+    request = site.wait("somebody is asked", asked)
+    site.ask("PATCH", detail, json={"chosen_options": ["Approve"], "params_input": {}})
+    return request
+
+
+def test_scheduled_published_and_approved(site, kling_emulator, tmp_path):
+    dag_ids = ["kling_expand_to_video", "kling_publish"]
+    site.unpause(*dag_ids)
+    if HAS_APPROVAL:
+        site.unpause("kling_approve_then_film")
+        request = approve(site, "kling_approve_then_film", "approve")
+        assert str(tmp_path / "out") in request["body"]
+        dag_ids.append("kling_approve_then_film")
+    for dag_id in dag_ids:
+        site.wait(f"{dag_id} is done", lambda dag_id=dag_id: site.state(dag_id) == "success")
+
+    creates = kling_emulator.state.ledger()["creates"]
+    families = ["image-expansion", "image-to-video"] * (2 if HAS_APPROVAL else 1)
+    assert sorted(row["family"] for row in creates) == sorted(families)
+    (published,) = site.query("select value from xcom where dag_id = 'kling_publish' and key = 'return_value'")
+    clips = sorted(path.as_uri() for path in (tmp_path / "out").glob("*.mp4"))
+    found = json.loads(published[0])
+    assert set(json.loads(found) if isinstance(found, str) else found) <= set(clips)
+    assert found
