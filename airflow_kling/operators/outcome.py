@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.redact import redact
@@ -76,7 +77,7 @@ def tell_made(
         _count("succeeded", 1, tags)
         _count("units", task.units, tags)
         if task.created_at and task.updated_at:
-            _stats().timing("kling.wait", task.updated_at - task.created_at, tags=tags)
+            _send("timing", "wait", task.updated_at - task.created_at, tags)
     if output_path is None:
         return  # nothing was stored: a recovery may still store it
     for task in first:
@@ -99,7 +100,12 @@ def tags_of(ti: Any, family: str, kling_conn_id: str) -> dict[str, str]:
 
 def _count(name: str, count: float | None, tags: Mapping[str, str]) -> None:
     if count:
-        _stats().incr(f"kling.{name}", count, tags=dict(tags))
+        _send("incr", name, count, tags)
+
+
+def _send(kind: str, name: str, value: object, tags: Mapping[str, str]) -> None:
+    with suppress(Exception):  # what is paid is not lost because nobody can be told
+        getattr(_stats(), kind)(f"kling.{name}", value, tags=dict(tags))
 
 
 def _stats() -> Any:

@@ -67,6 +67,9 @@ def test_what_is_told_of_an_answer(doctor, serve, connect, sleeps, script, check
     assert checks[check]["state"] == state
     assert told in checks[check]["text"]
     assert code == any(row["state"] == "FAIL" for row in checks.values())
+    if state == "FAIL" and check in ("key", "base url"):
+        assert "everything else" in checks
+        assert len(server.requests) == 1
     assert {seen.method for seen in server.requests} == {"GET"}
     assert all(seen.body == b"" for seen in server.requests)
 

@@ -131,6 +131,7 @@ def test_what_is_paid_is_not_lost_because_the_report_cannot_be_told(
     server.files["/0.png"] = (200, PNG)
     connect(server)
     (tmp_path / "records").touch()
+    monkeypatch.setattr(outcome, "_stats", lambda: 1 / 0)
     monkeypatch.setenv("AIRFLOW__KLING__RECORD_PATH", str(tmp_path / "records"))
     task = KlingCollectOperator(task_id="task", kling_task_id="T1", output_path=str(tmp_path / "out"))
     assert task.execute(context)["task_id"] == "T1"
