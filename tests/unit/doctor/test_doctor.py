@@ -174,6 +174,9 @@ def test_units_and_key_pair(doctor, kling_emulator, connect):
     assert code == 0
     assert "AccessKey and SecretKey: accepted" in checks["key"]["text"]
     assert "Trial-Image-1000Units-9Con-1Months: 1,000 of 1,000 units left" in checks["units"]["text"]
+    kling_emulator.state._books.spent["emulator", "image"] = 950
+    units = doctor()[1]["units"]
+    assert (units["state"], "50 of 1,000 units left" in units["text"]) == ("warn", True)
     connect(kling_emulator, password="emulator-key")
     assert "cometapi documents no way" in doctor()[1]["units"]["text"]
 
