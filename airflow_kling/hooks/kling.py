@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_kling.api.auth import TokenSource
+from airflow_kling.api.calls import PROBE_TASK_ID
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.inputs import shown
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from airflow_kling.hooks.options import TransportOptions
     from airflow_kling.lifecycle.collect import Edit, Fetch, Stored
     from airflow_kling.lifecycle.end import End
-
-PROBE_TASK_ID = "airflow-kling-connection-test"
 
 
 class KlingHook(HttpHook):

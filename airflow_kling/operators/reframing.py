@@ -22,6 +22,7 @@ from airflow_kling.lifecycle.source import Source
 from airflow_kling.lifecycle.wait import Outcome
 from airflow_kling.media.edit import finish_picture, pasted_size
 from airflow_kling.media.picture import MADE, open_upright, upright_size
+from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
 from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reuse, make_work, records_of, reused
 
@@ -93,6 +94,7 @@ class Reframing:
         """
         operator = self._operator
         if end is not None and end.outcome is not Outcome.SUCCEEDED:
+            tell_failed(self._context, end, operator.output_path, operator.log)
             raise error_from_end(end, operator.timeout)
         durable = records_of(operator, self._context).durable
         if end is not None and not durable:
@@ -121,6 +123,7 @@ class Reframing:
             if not submitted.task.status.ended:
                 pressure = operator.fresh_pressure()  # the next pass has the whole submit_timeout, too
             hook = KlingHook(end.kling_conn_id)
+            tell_failed(self._context, end, operator.output_path, operator.log)
             task = hook.succeeded(end, operator.timeout)
             tasks.append(task)
             last, came = todo, _came_back(task, hook) if todo.passes[1:] else None
@@ -193,6 +196,9 @@ class Reframing:
             edit=self._edit(plan, last.after),
             earlier=tasks[:-1],
         )
+        if tasks[1:]:
+            operator.log.info("%d passes, %s units in all", len(tasks), collected["units"])
+        tell_made(self._context, tasks, collected, operator.output_path, operator.log)
         if operator.reuse:
             keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
         return push(self._context, operator.outlets, collected)

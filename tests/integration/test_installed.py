@@ -20,7 +20,10 @@ bag = DagBag()
 print(json.dumps({
     "class": hook.hook_class_name, "name": hook.hook_name, "testable": hook.connection_testable, "fields": fields,
     "behaviour": sorted(manager.field_behaviours["kling"]), "errors": list(bag.import_errors.values()),
-    "dags": sorted(bag.dags), "retries": sorted({t.retries for d in bag.dags.values() for t in d.tasks if t.task_type.startswith("Kling")}),
+    "dags": sorted(bag.dags),
+    "retries": sorted({
+        task.retries for dag in bag.dags.values() for task in dag.tasks if task.task_type.startswith("Kling")
+    }),
 }))
 """
 
