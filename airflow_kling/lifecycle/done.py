@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from airflow_kling.lifecycle.collect import file_name
+from airflow_kling.lifecycle.collect import file_name, without_links
 from airflow_kling.lifecycle.files import write_whole
 
 FOLDER = "done"
@@ -44,12 +44,11 @@ def keep_done(records: Any, done: Done) -> None:
     :param done: What to keep; signed links in it are left out.
     """
     task_id = str(done.manifest["task_id"])
-    outputs = [{name: value for name, value in row.items() if name != "url"} for row in done.manifest["outputs"]]
     fields = {
         "at": done.at,
         "origin": dict(done.origin),
         "part_of": done.part_of,
-        "manifest": {**done.manifest, "outputs": outputs},
+        "manifest": without_links(done.manifest),
     }
     path = records / FOLDER / done.day.isoformat() / f"{_stem(task_id)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from airflow_kling.api.redact import redact
 from airflow_kling.exceptions import error_from_end, errors_for
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
-from airflow_kling.lifecycle.collect import DEFAULT_NAME, Edit, collect, manifest
+from airflow_kling.lifecycle.collect import DEFAULT_NAME, Edit, collect, manifest, store_manifest
 from airflow_kling.lifecycle.fingerprint import source_of_task
 from airflow_kling.lifecycle.original import Original, fetch_original, read_original
 from airflow_kling.lifecycle.record import Record, Stage
@@ -194,12 +194,8 @@ class Reframing:
             output_name=operator.output_name,
             include_urls=operator.include_urls,
             edit=self._edit(plan, last.after),
+            earlier=tasks[:-1],
         )
-        if tasks[1:]:
-            units = [task.units for task in tasks]
-            collected["units"] = sum(filter(None, units)) if None not in units else None
-            collected["passes"] = [task.task_id for task in tasks]
-            operator.log.info("%d passes, %s units in all", len(tasks), collected["units"])
         tell_made(self._context, tasks, collected, operator.output_path, operator.log)
         if operator.reuse:
             keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
@@ -226,16 +222,18 @@ class Reframing:
         operator.log.info("No pass is needed (%s): nothing is sent, nothing is paid", _shown(plan))
         name = external_id_of(self._context["ti"])
         task = Task(operator.family, name, status=TaskStatus.SUCCEEDED, outputs=(Output(0, OutputKind.IMAGE, ""),))
+        directory, file = storage_path(operator.output_path), operator.output_name or DEFAULT_NAME
         with errors_for():
             stored = collect(
                 task,
-                storage_path(operator.output_path),
+                directory,
                 lambda _: iter([self._original().data]),
-                name=operator.output_name or DEFAULT_NAME,
+                name=file,
                 edit=lambda stream, _: finish_picture(stream, plan),
             )
-        row = manifest(task, operator.kling_conn_id, stored)
-        return row | {"task_id": None, "units": 0.0}
+        made = manifest(task, operator.kling_conn_id, stored) | {"task_id": None, "units": 0.0}
+        store_manifest(made, directory, file, name)
+        return made
 
 
 def original_of(operator: KlingExpandImageOperator) -> Original:
