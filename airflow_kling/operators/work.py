@@ -135,18 +135,19 @@ def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], numb
     :param context: Airflow's context.
     :param number: Which of them, from 0.
     """
-    if not _record_path() and "task_state_store" in context:
+    if not record_path() and "task_state_store" in context:
         keeps = airflow.__version__.startswith("3.3.")
         return StateStoreRecords(context["task_state_store"], _record_key(number), survive_clear=keeps)
-    folder = _record_path() or operator.output_path
+    folder = record_path() or operator.output_path
     if not folder:
         return NoRecords()
     path = storage_path(folder) / RECORD_FOLDER / f"{external_id_of(context['ti'], number)}.json"
     # The author may have changed the folder of the results with the clear.
-    return FileRecords(path, survive_clear=bool(_record_path()))
+    return FileRecords(path, survive_clear=bool(record_path()))
 
 
-def _record_path() -> str:
+def record_path() -> str:
+    """Return the configured place of records, empty where none is."""
     return conf.get("kling", "record_path", fallback="") or ""
 
 
@@ -155,7 +156,7 @@ def _record_key(number: int) -> str:
 
 
 def _made_path(operator: KlingTaskBaseOperator, of_fingerprint: str) -> Any:
-    folder = _record_path() or operator.output_path or ""
+    folder = record_path() or operator.output_path or ""
     finishing = operator.finishing()
     # Hashed once more: a record that somebody else wrote names no path.
     name = hashlib.sha256(f"{of_fingerprint}{finishing or ''}".encode()).hexdigest()
@@ -221,12 +222,12 @@ def client_for() -> Callable[[str], Client]:
     return cache(lambda conn_id: KlingHook(conn_id).client)
 
 
-def external_id_of(ti: Any, number: int = 0, epoch: int = 0, generation: int = 0) -> str:
+def external_id_of(ti: Any, number: int | str = 0, epoch: int = 0, generation: int = 0) -> str:
     """
     Return the id that we choose for a remote task.
 
     :param ti: The task instance.
-    :param number: Which of its remote tasks, from 0.
+    :param number: Which of its remote tasks, from 0; in a batch, the key of its picture and the pass.
     :param epoch: See :class:`~airflow_kling.lifecycle.submit.Work`.
     :param generation: See :class:`~airflow_kling.lifecycle.submit.Work`.
     """
