@@ -228,11 +228,17 @@ class Batch:
         self._last_poll = now
         return [picture for picture in self.running.values() if picture.poll_at <= now]
 
-    def wake_at(self) -> float:
-        """Return when something is to be done that no answer brings about."""
-        later = [picture.not_before for picture in self.ready if picture.not_before]
-        paused = self.quota.paused_until if self.ready else math.inf
-        return min([self.poll_at(), paused or math.inf, *later])
+    def wake_at(self, now: float, *, asking: bool) -> float:
+        """
+        Return when something is to be done that no answer brings about; infinity for not before one comes.
+
+        :param now: The time.
+        :param asking: Whether is being asked for the running tasks.
+        """
+        times = [math.inf if asking else self.poll_at()]
+        if self.ready:
+            times += [self.quota.paused_until, *(picture.not_before for picture in self.ready)]
+        return min(time for time in times if time > now or time == times[0])
 
     # -- what came of it -------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.lifecycle.files import make_folder, whole_file, write_whole
-from airflow_kling.lifecycle.record import Record, record_from_json
+from airflow_kling.lifecycle.record import Record, Stage, record_from_json
 
 COMPACT_AFTER = 256
 """Segments after which all of them are replaced by one."""
@@ -218,7 +218,12 @@ class JournalRecords:
             raise _unreadable(self._key, str(error)) from None
 
     def save(self, record: Record) -> None:
-        self._journal.put_durably("record", self._key, record.to_json())
+        if record.stage is Stage.INTENT:
+            self._journal.put_durably("record", self._key, record.to_json())
+            return
+        # What has happened stays true: where it cannot be stored now, it is with the next commit that can.
+        self._journal.put("record", self._key, record.to_json())
+        self._journal.commit()
 
 
 def _lines(entries: list[Entry]) -> bytes:

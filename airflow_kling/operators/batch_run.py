@@ -164,7 +164,7 @@ class BatchRun:
             if self._is_over():
                 return
             self._defer_if_idle(now)
-            timeout = min(self.batch.wake_at() - now, 1.0)
+            timeout = min(self.batch.wake_at(now, asking=self._asking) - now, 1.0)
             with suppress(queue.Empty):
                 self._events.get(timeout=max(timeout, 0.005))()
                 while True:
@@ -238,7 +238,8 @@ class BatchRun:
             units = seen[2]
         if not known or seen[2] != units:
             self._journal.put("seen", row.name, [stamp, identity, units])
-        self._check_price(slots, units)
+        if not begun:
+            self._check_price(slots, units)
         picture = Picture(key, made, slots, units, weight, begun=begun, rejoins=begun)
         return partial(self._on_picture, row, picture)
 
@@ -326,7 +327,7 @@ class BatchRun:
             self._on_answer(picture, task, now)
 
     def _on_not_sent(self, picture: Picture, error: Exception) -> None:
-        if isinstance(error, ApiFault):
+        if isinstance(error, ApiFault) and error.info.kind is not FaultKind.EXISTS:
             given_up = self.batch.on_fault(picture, error, time.time())
             if given_up is not None:
                 self._end_picture(picture, _row_of_fault(picture, given_up))
@@ -474,7 +475,8 @@ class BatchRun:
         """Stop, for what is to be kept cannot be."""
         text = redact(f"{type(error).__name__}: {error}")
         self._broken = self._broken or text
-        self.batch.stop(f"what is made or remembered cannot be stored ({text})")
+        told = f"what is made or remembered cannot be stored ({text})"
+        self.batch.stop(error if isinstance(error, ApiFault) else told)
 
     def _end(self) -> dict[str, Any]:
         for picture in (*self.batch.running.values(), *self.batch.sending.values(), *self.batch.ready):
@@ -487,6 +489,9 @@ class BatchRun:
         self._report(force=True)
         stopped = self.batch.stopped
         verdict = self._results.verdict(self._operator.min_success_ratio, str(stopped or ""))
+        if isinstance(stopped, ApiFault) and stopped.info.kind is FaultKind.EXISTS:
+            # Another process goes on, or goes on no more: the results are its.
+            raise error_from_fault(stopped.info, verdict.text)
         try:
             self._write_results()
             text = f"{verdict.text}. All rows: {self._results_path}"
@@ -515,13 +520,17 @@ class BatchRun:
             self._results.end(number, end, picture.key)
 
     def _outcome(self) -> dict[str, Any]:
-        return {
+        outcome = {
             "results": str(self._results_path),
             "family": self._operator.family,
             "rows": len(self._results),
             "counts": self._results.counts(),
             "units": self._results.units,
         }
+        for outlet in self._operator.outlets:
+            if hasattr(outlet, "uri"):
+                self._context["outlet_events"][outlet].extra = outcome
+        return outcome
 
     def _write_results(self) -> None:
         write_whole(self._results_path, b"".join(self._results.lines()))
