@@ -56,7 +56,7 @@ class Account:
         return True
 
 
-def simulate(pictures, account, cap=None, until=1e6, latency=0.05, change=None):
+def simulate(pictures, account, cap=None, until=1e6, latency=0.02, change=None):
     """Play a batch against an account; returns the time at which the last picture ended, and the most that ran."""
     state, now, most, changes = batch(cap), 1000.0, 0, dict(change or {})
     for each in pictures:
@@ -64,17 +64,18 @@ def simulate(pictures, account, cap=None, until=1e6, latency=0.05, change=None):
     while (state.ready or state.running) and now < until:
         for moment in [moment for moment in changes if moment <= now]:
             account.quota = changes.pop(moment)
-        for each in list(state.sends(now)):
+        sent = list(state.sends(now))
+        for each in sent:
             now += latency / 8  # eight of them side by side
             if account.create(each.slots, now):
                 state.on_accepted(each, task(each.key), "c", now)
             else:
                 state.on_fault(each, fault(), now)
         most = max(most, account.held(now))
-        for each in state.polls(now):
-            if now >= each.since + account.seconds:
-                state.on_task(each, task(each.key, TaskStatus.SUCCEEDED), now, single=False)
-        step = min(state.wake_at(now, asking=False), now + 1.0)
+        ended = [each for each in state.polls(now) if now >= each.since + account.seconds]
+        for each in ended:
+            state.on_task(each, task(each.key, TaskStatus.SUCCEEDED), now, single=False)
+        step = now if ended or sent else min(state.wake_at(now, asking=False), now + 1.0)
         now = max(step, now + 0.01)
     return now - 1000.0, most
 
@@ -369,7 +370,7 @@ def test_any_order_of_answers_keeps_the_books():
             under_way += [("send", each) for each in state.sends(now)]
             under_way += [("poll", each) for each in state.polls(now) if ("poll", each) not in under_way]
             if not under_way:
-                if not state.ready:
+                if not state.ready and not state.running:
                     break
                 continue
             what, each = under_way.pop(chance.randrange(len(under_way)))
