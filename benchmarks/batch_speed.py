@@ -33,7 +33,7 @@ PEER_QUOTA = 100
 GOALS = {20: 1.05, 100: 1.15}
 GOAL_RATIO = 25
 
-PEER_DAG = '''
+PEER_DAG = """
 from datetime import datetime
 from pathlib import Path
 import base64, json, os
@@ -59,7 +59,7 @@ with DAG("peer", schedule=None, start_date=datetime(2026, 1, 1), max_active_task
         poke_interval=1,
         response_check=lambda response: response.json()["data"]["task_status"] == "succeed",
     ).expand(endpoint=submit.output)
-'''
+"""
 
 
 @contextmanager

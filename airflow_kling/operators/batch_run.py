@@ -98,9 +98,10 @@ class BatchRun:
         quota = Quota(operator.max_concurrency, operator.submit_timeout)
         if pressure.attempts:
             quota.resume(pressure)
-        over = bool(event) and event.get("outcome") == Outcome.TIMED_OUT.value  # type: ignore[union-attr]
-        self._defers = operator.deferrable and not (event and event.get("outcome") == Outcome.FAULT.value)
-        timeout = 0.0 if over else operator.timeout
+        outcome = event.get("outcome") if event else Outcome.SUCCEEDED.value
+        # A tail that was not waited for to its end is asked for here, for it would be deferred in vain.
+        self._defers = operator.deferrable and outcome == Outcome.SUCCEEDED.value
+        timeout = 0.0 if outcome == Outcome.TIMED_OUT.value else operator.timeout
         self.batch = Batch(quota, Budget(operator.budget), operator.poll_interval, timeout)
         self._hooks: dict[str, KlingHook] = {}
         self._local = threading.local()
@@ -143,7 +144,7 @@ class BatchRun:
         self._journal.open()
         self._settings = self._hash_settings()
         self._report(force=True)
-        pools = [ThreadPoolExecutor(size) for size in (READERS, SENDERS, 1, ASKERS, STORERS)]
+        pools = [ThreadPoolExecutor(size, "kling-batch") for size in (READERS, SENDERS, 1, ASKERS, STORERS)]
         self._readers, self._senders, self._asker, self._askers, self._storers = pools
         wait = False
         try:

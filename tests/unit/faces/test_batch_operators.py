@@ -143,7 +143,7 @@ def test_each_picture_is_paid_once_and_a_rerun_pays_for_nothing(account, folder,
 def test_slots_are_never_exceeded_and_count_each_output(account, folder, tmp_path):
     emulator = account(quota=6)
     assert run(expand(folder, tmp_path, n=2, max_concurrency=4))["units"] == 96.0
-    assert emulator.state.ledger()["max_slots"] == 4
+    assert emulator.state.ledger()["max_slots_in_use"] == 4
     assert len(results(tmp_path)[0]["outputs"]) == 2
 
 
@@ -181,12 +181,15 @@ def test_rows_have_parameters_of_their_own(account, folder, tmp_path):
     ]
     made = run(expand(rows, tmp_path, images=rows, min_success_ratio=0.75))
     assert made["counts"]["succeeded"] == 3
-    assert Counter(row["n"] for row in emulator.state.ledger()["creates"] if row["outcome"] == "accepted") == {1: 2, 2: 1}
+    assert Counter(row["n"] for row in emulator.state.ledger()["creates"] if row["outcome"] == "accepted") == {
+        1: 2,
+        2: 1,
+    }
     assert "up=9" in results(tmp_path)[3]["error"]
 
 
 def test_a_batch_of_clips_takes_the_result_of_one_of_pictures(account, folder, tmp_path):
-    emulator = account()
+    emulator = account(pictures="real", engine="reflect")
     (folder / "bad.jpg").write_bytes(b"no picture")
     made = run(expand(folder, tmp_path, min_success_ratio=0.5))
     film = KlingImageToVideoBatchOperator(
@@ -200,23 +203,23 @@ def test_a_batch_of_clips_takes_the_result_of_one_of_pictures(account, folder, t
     clips = run(film)
     assert (clips["family"], clips["rows"], clips["counts"]["succeeded"]) == ("image-to-video", 6, 6)
     assert accepted(emulator) == 12
-    assert emulator.state.ledger()["max_slots"] <= 4
+    assert emulator.state.ledger()["max_slots_in_use"] <= 4
 
 
 def test_the_result_is_small_and_tells_assets(account, folder, tmp_path):
     account()
-    outlet, extras = SimpleNamespace(uri="x://y"), {}
+    outlet = SimpleNamespace(uri="x://y")
     operator = expand(folder, tmp_path)
     operator.outlets = [outlet, SimpleNamespace()]
-    ti = Instance(dag_id="d", run_id="r", task_id="t", map_index=-1, task=operator, try_number=1, max_tries=0, pushed={})
+    ti = Instance(
+        dag_id="d", run_id="r", task_id="t", map_index=-1, task=operator, try_number=1, max_tries=0, pushed={}
+    )
     extras = {id(outlet): SimpleNamespace()}
-    events = SimpleNamespace(__getitem__=None)
 
     class Events:
         def __getitem__(self, key):
             return extras[id(key)]
 
-    del events
     made = operator.execute({"ti": ti, "outlet_events": Events()})
     assert len(json.dumps(made)) < 600
     assert extras[id(outlet)].extra == made
@@ -406,14 +409,14 @@ def test_a_changed_file_is_another_picture(account, folder, tmp_path):
         ("kling", "error-before-accepting", 6),
         ("kling", "bad-gateway-after-accepting", 6),
         ("kling", "rate", 6),
-        ("cometapi", "reset-after-accepting", 5),
+        ("cometapi", "reset-after-accepting", 5),  # it cannot be asked
     ],
 )
 def test_an_unclear_create_is_paid_once(account, folder, tmp_path, monkeypatch, gateway, fault, made):
     monkeypatch.setattr("airflow_kling.lifecycle.lookup.LIST_GRACE", 0.0)
     monkeypatch.setattr("airflow_kling.lifecycle.batch_quota.FIRST_PAUSE", 0.05)
     monkeypatch.setattr("airflow_kling.lifecycle.pressure.FIRST_DELAY", 0.05)
-    emulator = account(gateway)
+    emulator = account(gateway, gateway_lookup=False, gateway_list=False)
     emulator.state.add_fault({"fault": fault, "times": 1, "on": "create"})
     if made == 6:
         run(expand(folder, tmp_path))
@@ -430,7 +433,7 @@ def test_an_unclear_create_is_paid_once(account, folder, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("on", ["list", "query", "download"])
 def test_faults_of_reads_lose_nothing(account, folder, tmp_path, on):
     emulator = account()
-    emulator.state.add_fault({"fault": "reset-before-reading", "times": 3, "on": on})
+    emulator.state.add_fault({"fault": "reset-before-reading", "times": 1 if on == "download" else 3, "on": on})
     assert run(expand(folder, tmp_path))["counts"]["succeeded"] == 6
     assert accepted(emulator) == 6
 
@@ -526,7 +529,9 @@ def test_a_long_wait_for_a_first_slot_is_deferred_and_carried_on(account, folder
     assert (deferred.value.method_name, trigger.attempts) == ("resume_submission", 1)
     _, facts = trigger.serialize()
     event = {name: facts[name] for name in ("since", "deadline", "attempts")}
-    ti = Instance(dag_id="d", run_id="r", task_id="batch", map_index=-1, task=operator, try_number=1, max_tries=0, pushed={})
+    ti = Instance(
+        dag_id="d", run_id="r", task_id="batch", map_index=-1, task=operator, try_number=1, max_tries=0, pushed={}
+    )
     with pytest.raises(TaskDeferred) as again:
         operator.resume_submission({"ti": ti}, event)
     assert again.value.trigger.attempts == 2
@@ -537,7 +542,7 @@ def test_killed_it_says_what_goes_on(account, folder, tmp_path, told):
     emulator = account(latency=30.0)
     operator = expand(folder, tmp_path)
     operator.on_kill()  # before anything ran there is nothing to say
-    assert told.text == ""
+    assert [row for row in told.records if row.name == "told"] == []
     thread = threading.Thread(target=lambda: pytest.raises(KlingTransientError, run, operator), daemon=True)
     thread.start()
     for _ in range(500):
@@ -605,7 +610,7 @@ class Gate:
         self.left, self.dead = steps, False
 
 
-@pytest.mark.parametrize("start", range(0, 12))
+@pytest.mark.parametrize("start", range(12))
 def test_killed_at_any_place_a_picture_is_paid_once_and_none_is_lost(account, folder, tmp_path, monkeypatch, start):
     for name in "345":
         (folder / f"{name}.png").unlink()
@@ -621,7 +626,7 @@ def test_killed_at_any_place_a_picture_is_paid_once_and_none_is_lost(account, fo
         except (Killed, KlingTransientError):
             steps += 3 + start // 2
             for thread in threading.enumerate():
-                if thread.name.startswith("ThreadPoolExecutor"):
+                if thread.name.startswith("kling-batch"):
                     thread.join(10)
     assert tries > 2
     assert made["counts"]["succeeded"] == 3

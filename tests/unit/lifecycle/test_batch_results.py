@@ -69,7 +69,12 @@ def test_the_verdict_says_what_happened():
 
 @pytest.mark.parametrize(
     ("rate", "words"),
-    [(0.0, "0 per second, 8 units"), (0.1, "about 20 s left"), (0.01, "about 3 min left"), (0.0001, "about 5.6 h left")],
+    [
+        (0.0, "0 per second, 8 units"),
+        (0.1, "about 20 s left"),
+        (0.01, "about 3 min left"),
+        (0.0001, "about 5.6 h left"),
+    ],
 )
 def test_progress(rate, words):
     text = progress_text(results(S, F, rows=4, units=4.0), 1, rate)

@@ -68,7 +68,7 @@ def test_rows_of_a_manifest_lie_beside_it_and_have_their_own_parameters(tmp_path
 
 def test_a_csv_is_the_same(tmp_path):
     path = tmp_path / "m.csv"
-    path.write_bytes("\ufeffimage,prompt\na.png,\n~/b.png,\"x, y\"\n".encode())
+    path.write_bytes('\ufeffimage,prompt\na.png,\n~/b.png,"x, y"\n'.encode())
     assert [(row.image, dict(row.own)) for row in rows(str(path))] == [
         (f"{tmp_path}/a.png", {}),
         ("~/b.png", {"prompt": "x, y"}),
@@ -78,7 +78,7 @@ def test_a_csv_is_the_same(tmp_path):
 def test_the_result_of_another_batch(tmp_path):
     path = tmp_path / "r.jsonl"
     made = MANIFEST | {"row": 1, "status": "succeeded"}
-    path.write_text(f'{json.dumps(made)}\n{json.dumps({"row": 2, "task_id": None, "family": "", "outputs": []})}\n')
+    path.write_text(f"{json.dumps(made)}\n{json.dumps({'row': 2, 'task_id': None, 'family': '', 'outputs': []})}\n")
     (row,) = rows({"results": str(path), "counts": {}})
     assert row.image["task_id"] == "t1"
 
