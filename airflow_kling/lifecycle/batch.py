@@ -19,6 +19,9 @@ AHEAD = 16
 MAX_WEIGHT = 48 << 20
 """Bytes of what is read ahead and being sent, together; one picture may always."""
 
+FADING = 0.9
+"""How much of what the heaviest picture weighed is expected of the next one, and so on."""
+
 TRIES = 4
 FIRST_DELAY = 5.0
 """How often, and after how many seconds, doubling, a picture is tried again after a fault that passes by itself."""
@@ -163,6 +166,7 @@ class Batch:
         self._timeout = timeout
         self._held = 0
         self._weight = 0
+        self._typical = 0.0
         self._last_poll = 0.0
 
     # -- what is next ----------------------------------------------------------------------------------------------
@@ -174,11 +178,13 @@ class Batch:
         :param under_way: How many are being read.
         """
         few = len(self.ready) + under_way < AHEAD
-        return few and (self._weight < MAX_WEIGHT or not (self.ready or self.sending or under_way))
+        light = self._weight + (under_way + 1) * self._typical <= MAX_WEIGHT
+        return few and (light or not (self.ready or self.sending or under_way))
 
     def add(self, picture: Picture) -> None:
         """Take a picture that was read; one that is begun goes first."""
         self._weight += picture.weight
+        self._typical = max(picture.weight, self._typical * FADING)
         if picture.begun:
             self.budget.reserve(picture)
             self.ready.appendleft(picture)

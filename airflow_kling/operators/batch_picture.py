@@ -16,6 +16,7 @@ from airflow_kling.lifecycle.original import Original
 from airflow_kling.operators.reframing import PassStep, came_back, edit_of, keep_picture, original_of
 
 if TYPE_CHECKING:
+    from airflow_kling.api.calls import TaskRequest
     from airflow_kling.api.models import Task
     from airflow_kling.lifecycle.collect import Edit, Fetch
     from airflow_kling.lifecycle.record import Record
@@ -26,6 +27,28 @@ KEY_LENGTH = 32
 
 #: Pixels are decoded one picture at a time: a large one takes a hundred megabytes.
 PIXELS = threading.Lock()
+
+
+class _Reading:
+    """
+    A step whose source is read in another way.
+
+    :param step: The step.
+    :param read: Gives its source.
+    """
+
+    def __init__(self, step: Step, read: Callable[[], Source]) -> None:
+        self._step = step
+        self._read = read
+
+    def read_source(self) -> Source:
+        return self._read()
+
+    def build_request(self, source: Source, external_id: str | None) -> TaskRequest:
+        return self._step.build_request(source, external_id)
+
+    def parameters(self, source: Source) -> Mapping[str, Any]:
+        return self._step.parameters(source)
 
 
 class Plain:
@@ -64,16 +87,7 @@ class Plain:
     def step(self) -> Step:
         """Return what its next task is made of."""
         operator, held = self._operator, self._source
-
-        class Held:
-            build_request = staticmethod(operator.build_request)
-            parameters = staticmethod(operator.parameters)
-
-            @staticmethod
-            def read_source() -> Source:
-                return held or operator.read_source()
-
-        return Held()
+        return _Reading(operator, lambda: held or operator.read_source())
 
     def forget(self) -> None:
         """Let go of what was read: it is sent."""
@@ -144,16 +158,11 @@ class Reframed(Plain):
     def step(self) -> Step:
         step = PassStep(self._operator, self._todo, self._picture)
 
-        class Cut:
-            build_request = staticmethod(step.build_request)
-            parameters = staticmethod(step.parameters)
+        def read() -> Source:
+            with PIXELS:
+                return step.read_source()
 
-            @staticmethod
-            def read_source() -> Source:
-                with PIXELS:
-                    return step.read_source()
-
-        return Cut()
+        return _Reading(step, read)
 
     def forget(self) -> None:
         self._original.cache_clear()

@@ -175,11 +175,10 @@ def test_a_wait_carried_over_a_deferral_goes_on():
 
 
 def test_the_limit_doubles_until_the_first_refusal():
-    quota, held = Quota(None, 100), 0
-    for _ in range(100):
+    quota = Quota(None, 100)
+    for held in range(100):
         assert quota.take(1, held, 0.0)
-        held += 1
-        quota.accepted(1, held, 0.0)
+        quota.accepted(1, held + 1, 0.0)
     assert quota.limit == FIRST_LIMIT + 100
 
 
@@ -294,6 +293,7 @@ def test_reading_ahead_is_bounded_by_number_and_weight():
     assert not state.wants_more(0)
     state.on_accepted(sent, task(), "c", 0.0)
     assert state.wants_more(0)
+    assert not state.wants_more(1)  # the one that is being read may weigh as much
     sent.weight = 2 * MAX_WEIGHT
     state.on_task(sent, task(status=TaskStatus.SUCCEEDED), 1.0, single=False)
     state.on_next_pass(sent)
