@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import logging
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +14,6 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_kling.api.checks import is_url
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.redact import redact
@@ -27,37 +24,33 @@ from airflow_kling.exceptions import (
     KlingTransientError,
     error_from_fault,
 )
-from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch import Batch, Budget, Picture
 from airflow_kling.lifecycle.batch_journal import Journal, JournalRecords
 from airflow_kling.lifecycle.batch_quota import Quota
 from airflow_kling.lifecycle.batch_results import Results, RowStatus, end_row, progress_text
-from airflow_kling.lifecycle.batch_rows import Row, read_rows, stamp_of
+from airflow_kling.lifecycle.batch_rows import Row, read_rows
 from airflow_kling.lifecycle.collect import check_names, check_writable
 from airflow_kling.lifecycle.end import end_of, end_text
 from airflow_kling.lifecycle.files import write_whole
 from airflow_kling.lifecycle.fingerprint import fingerprint
-from airflow_kling.lifecycle.record import Stage, record_from_json
+from airflow_kling.lifecycle.record import Stage
 from airflow_kling.lifecycle.submit import OnExisting, Submission, Work
 from airflow_kling.lifecycle.wait import Decision, Outcome
-from airflow_kling.operators.batch_picture import Plain, Reframed, key_of, picture_of, store, total_units
+from airflow_kling.operators.batch_accounts import Accounts, Answer
+from airflow_kling.operators.batch_picture import Plain, store, total_units
+from airflow_kling.operators.batch_reading import Reader, return_large_blocks
 from airflow_kling.operators.work import RECORD_FOLDER, epoch_of, external_id_of, first_try_of_epoch, record_path
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import Task
-    from airflow_kling.hooks.client import SyncClient
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.pressure import Pressure
 
-M_MMAP_THRESHOLD = -3
-LARGE_BLOCK = 256 << 10
 REPORT_EVERY = 30.0
 COMMIT_EVERY = 2.0
 READERS, SENDERS, ASKERS, STORERS = 2, 8, 8, 4
 TAIL = "tail.json"
-LIST_PAGES = 3
-LIST_CLOSED = 60.0
 LONG_PAUSE = 20.0
 """Seconds of waiting for a first free slot that are worth a deferral."""
 
@@ -106,8 +99,6 @@ class BatchRun:
         self._defers = operator.deferrable and outcome == Outcome.SUCCEEDED.value
         timeout = 0.0 if outcome == Outcome.TIMED_OUT.value else operator.timeout
         self.batch = Batch(quota, Budget(operator.budget), operator.poll_interval, timeout)
-        self._hooks: dict[str, KlingHook] = {}
-        self._local = threading.local()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._rows: deque[Row] = deque()
         self._of_key: dict[str, list[int]] = {}
@@ -116,7 +107,6 @@ class BatchRun:
         self._asking = False
         self._committed = 0.0
         self._broken = ""
-        self._list_closed = dict[str, float]()
         self._reports = deque[tuple[float, int]](maxlen=4)
         # A line for each of ten thousand pictures is no log.
         self._quiet = logging.getLogger(f"{__name__}.pictures")
@@ -141,12 +131,10 @@ class BatchRun:
             self._write_results()
             raise
         self._results, self._rows = Results(rows), deque(rows)
-        for conn_id in (operator.kling_conn_id, *operator.fallback_conn_ids):
-            hook = self._hooks[conn_id] = KlingHook(conn_id)
-            hook.new_client()  # one that cannot be used is refused before anything is sent
-            hook.fetch  # noqa: B018 - the connection is read here, in the main thread
+        self._accounts = Accounts((operator.kling_conn_id, *operator.fallback_conn_ids), operator.family)
         self._journal.open()
         self._settings = self._hash_settings()
+        self._reader = Reader(operator, self._ti, self._journal, self._epoch, self._settings)
         self._report(force=True)
         pools = [ThreadPoolExecutor(size, "kling-batch") for size in (READERS, SENDERS, 1, ASKERS, STORERS)]
         self._readers, self._senders, self._asker, self._askers, self._storers = pools
@@ -213,67 +201,12 @@ class BatchRun:
 
     def _read_row(self, row: Row, only_known: bool) -> Callable[[], None]:
         """Return what the loop is to do about a row."""
-        if row.fault:
-            raise InputFault("images", row.fault, "a row with an image and known parameters", "correct the row")
-        made = picture_of(self._operator, row.image, row.own)
-        stamp = self._stamp(row)
-        seen = self._journal.get("seen", row.name)
-        known = seen is not None and stamp and seen[0] == stamp
-        if not known and only_known:
+        found = self._reader.read(row, only_known=only_known)
+        if isinstance(found, Picture):
+            return partial(self._on_picture, row, found)
+        if found is None:
             return partial(self._results.end, row.number, end_row(RowStatus.SKIPPED, error="not begun"))
-        identity = seen[1] if known else made.read()
-        key = key_of(identity, row.own)
-        if end := self._kept(key):
-            if not known:
-                self._journal.put("seen", row.name, [stamp, identity, end["units"]])
-            return partial(self._on_known, row, key, end)
-        fields = self._journal.get("record", f"{key}/0")
-        record = record_from_json(fields) if fields else None
-        begun = record is not None and (record.stage is not Stage.REFUSED or record.earlier is not None)
-        if only_known and not begun:
-            return partial(self._results.end, row.number, end_row(RowStatus.SKIPPED, error="not begun"))
-        if known and not begun:
-            made.read()
-        slots, units, weight = made.price(record if begun else None)
-        if isinstance(made, Reframed) and not made.needs_pass:
-            end = made.keep(external_id_of(self._ti, key)) | {"epoch": self._epoch, "settings": self._settings}
-            self._journal.put("end", key, end)
-            return partial(self._on_known, row, key, end)
-        if units is None and begun and known:
-            units = seen[2]
-        if not known or seen[2] != units:
-            self._journal.put("seen", row.name, [stamp, identity, units])
-        if not begun:
-            self._check_price(slots, units)
-        picture = Picture(key, made, slots, units, weight, begun=begun, rejoins=begun)
-        return partial(self._on_picture, row, picture)
-
-    def _stamp(self, row: Row) -> str:
-        """Return what changes when the source does; a link and a task's output are what they are."""
-        if row.stamp or isinstance(row.image, Mapping) or is_url(str(row.image)):
-            return row.stamp or "-"
-        with suppress(Exception):  # reading it says better what is wrong
-            path = storage_path(str(row.image))
-            return stamp_of(path.fs.info(path.path))
-        return ""
-
-    def _check_price(self, slots: int, units: float | None) -> None:
-        operator = self._operator
-        if operator.max_concurrency and slots > operator.max_concurrency:
-            raise InputFault("n", slots, f"at most max_concurrency={operator.max_concurrency}", "make the two fit")
-        if operator.budget is not None and units is None:
-            raise InputFault("budget", operator.budget, "left out where no list price is known", "leave it out")
-
-    def _kept(self, key: str) -> dict[str, Any] | None:
-        """Return the end of a picture that counts for this run, too."""
-        end = self._journal.get("end", key)
-        if end is None or end["epoch"] == self._epoch:
-            return end  # type: ignore[no-any-return]
-        is_same = end["status"] == RowStatus.SUCCEEDED.value and end["settings"] == self._settings
-        if not is_same or self._operator.on_existing != OnExisting.REATTACH.value:
-            return None
-        whole = all(storage_path(row["uri"]).exists() for row in end["outputs"])
-        return end if whole else None
+        return partial(self._on_known, row, *found)
 
     def _on_known(self, row: Row, key: str, end: dict[str, Any]) -> None:
         if key not in self._ends:
@@ -296,7 +229,7 @@ class BatchRun:
         try:
             work = self._work(picture.made, picture.key)
             records = JournalRecords(self._journal, f"{picture.key}/{picture.made.number}")
-            submitted = Submission(work, records, self._client, self._quiet).run()
+            submitted = Submission(work, records, self._accounts.client, self._quiet).run()
         except Exception as error:  # of the source, the storage or Kling
             self._events.put(partial(self._on_not_sent, picture, error))
         else:
@@ -309,7 +242,7 @@ class BatchRun:
         first_try = first_try_of_epoch(self._ti)
 
         def hash_input() -> str:
-            base_url = self._hooks[operator.kling_conn_id].account.base_url
+            base_url = self._accounts.account(operator.kling_conn_id).base_url
             parameters = step.parameters(source())
             return fingerprint(operator.family, source().identity, parameters, operator.kling_conn_id, base_url)
 
@@ -318,7 +251,7 @@ class BatchRun:
             external_id=lambda epoch, generation: external_id_of(self._ti, f"{key}/{number}", epoch, generation),
             build=lambda external_id: step.build_request(source(), external_id),
             fingerprint=cache(hash_input),
-            conn_ids=tuple(self._hooks),
+            conn_ids=self._accounts.conn_ids,
             epoch=self._epoch,
             retried=self._ti.try_number > first_try,
             on_existing=OnExisting(operator.on_existing),
@@ -345,49 +278,23 @@ class BatchRun:
     # -- asking ----------------------------------------------------------------------------------------------------
 
     def _ask(self, pictures: list[Picture]) -> None:
-        answers: list[tuple[Picture, Task | ApiFault, bool]] = []
+        answers: list[Answer] = []
         try:
             for conn_id in {picture.kling_conn_id for picture in pictures}:
                 group = {p.task.task_id: p for p in pictures if p.kling_conn_id == conn_id and p.task is not None}
-                answers += self._ask_account(conn_id, group)
+                answers += self._accounts.ask(conn_id, group, self._askers)
         except Exception as error:
             _log.exception("asking failed")
             fault = ApiFault(FaultInfo(FaultKind.CONNECTION, redact(f"{type(error).__name__}: {error}")))
             answers = [(picture, fault, True) for picture in pictures]
         self._events.put(partial(self._on_answers, answers))
 
-    def _ask_account(self, conn_id: str, group: dict[str, Picture]) -> list[tuple[Picture, Task | ApiFault, bool]]:
-        client, now = self._client(conn_id), time.time()
-        found: dict[str, Task] = {}
-        if client.account.list_tasks and len(group) > 1 and now >= self._list_closed.get(conn_id, 0.0):
-            size = min(500, 2 * len(group) + 20)
-            try:
-                for page in range(1, LIST_PAGES + 1):
-                    tasks = client.list_tasks(self._operator.family, page, size)
-                    found |= {task.task_id: task for task in tasks if task.task_id in group}
-                    if not tasks or len(found) == len(group):
-                        break
-            except ApiFault:
-                self._list_closed[conn_id] = now + LIST_CLOSED
-        missing = [picture for task_id, picture in group.items() if task_id not in found]
-        answers: list[tuple[Picture, Task | ApiFault, bool]]
-        answers = [(group[task_id], task, False) for task_id, task in found.items()]
-        return answers + list(self._askers.map(partial(self._ask_one, conn_id), missing))
-
-    def _ask_one(self, conn_id: str, picture: Picture) -> tuple[Picture, Task | ApiFault, bool]:
-        assert picture.task is not None
-        try:
-            task = self._client(conn_id).get_task(picture.task.task_id, self._operator.family, resend=False)
-            return picture, task, True
-        except ApiFault as fault:
-            return picture, fault, True
-
-    def _on_answers(self, answers: Iterable[tuple[Picture, Task | ApiFault, bool]]) -> None:
+    def _on_answers(self, answers: Iterable[Answer]) -> None:
         self._asking = False
         now = time.time()
         for picture, answer, single in answers:
             if isinstance(answer, ApiFault):
-                believed = self._hooks[picture.kling_conn_id].account.lookup_by_external_id
+                believed = self._accounts.account(picture.kling_conn_id).lookup_by_external_id
                 decision = self.batch.on_poll_fault(picture, answer, now, believed=believed)
                 if decision is not None:
                     self._on_decision(picture, decision)
@@ -427,14 +334,14 @@ class BatchRun:
 
     def _store_patiently(self, picture: Picture, task: Task) -> Callable[[], None]:
         made, conn_id = picture.made, picture.kling_conn_id
-        fetch = self._hooks[conn_id].fetch
+        fetch = self._accounts.fetch(conn_id)
         for delay in (*STORE_DELAYS, None):
             try:
                 if not task.outputs:
-                    task = self._client(conn_id).get_task(task.task_id, task.family)
+                    task = self._accounts.client(conn_id).get_task(task.task_id, task.family)
                 if task not in made.tasks and made.took(task, fetch):
                     return partial(self._on_next_pass, picture)
-                renew = lambda task: self._client(conn_id).get_task(task.task_id, task.family)  # noqa: E731
+                renew = lambda task: self._accounts.client(conn_id).get_task(task.task_id, task.family)  # noqa: E731
                 end = store(made, self._place, self._operator.output_name, fetch, renew, conn_id)
                 return partial(self._end_picture, picture, end)
             except InputFault:
@@ -585,16 +492,9 @@ class BatchRun:
 
     # -- what all use ----------------------------------------------------------------------------------------------
 
-    def _client(self, conn_id: str) -> SyncClient:
-        """Return this thread's own."""
-        clients = self._local.__dict__.setdefault("clients", {})
-        if conn_id not in clients:
-            clients[conn_id] = self._hooks[conn_id].new_client()
-        return clients[conn_id]  # type: ignore[no-any-return]
-
     def _hash_settings(self) -> str:
         operator = self._operator
-        base_url = self._hooks[operator.kling_conn_id].account.base_url
+        base_url = self._accounts.account(operator.kling_conn_id).base_url
         told = [operator.settings(), operator.kling_conn_id, base_url]
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -607,16 +507,6 @@ class BatchRun:
         rate = (results.done - first[1]) / seconds if seconds > 0 else 0.0
         self._reports.append((now, results.done))
         self._operator.log.info("%s", progress_text(results, len(self.batch.running), rate))
-
-
-def return_large_blocks() -> None:
-    """
-    Have the C library give pictures back to the system as soon as they are freed.
-
-    By default glibc keeps blocks of up to 32 MB, once freed, in a heap per thread, where they are torn into pieces.
-    """
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def _refused(error: Exception) -> dict[str, Any]:
