@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -130,6 +131,7 @@ def peer(folder: Path, picture: Path) -> float:
     (dags / "peer.py").write_text(PEER_DAG)
     with emulator(PEER_QUOTA) as url:
         environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -146,7 +148,7 @@ def peer(folder: Path, picture: Path) -> float:
         with (folder / "airflow.log").open("w") as log:
             server = subprocess.Popen([*airflow, "standalone"], env=environment, stdout=log, stderr=log)
             try:
-                wait_for(lambda: "peer" in output([*airflow, "dags", "list", "-o", "json"], environment), 240)
+                wait_for(lambda: "peer" in output([*airflow, "dags", "list", "-o", "json"], environment), 120)
                 output([*airflow, "dags", "trigger", "peer", "-r", "run"], environment)
                 states = [*airflow, "tasks", "states-for-dag-run", "peer", "run", "-o", "json"]
                 wait_for(lambda: watched(output(states, environment)) == PEER_PICTURES, 600)
@@ -175,7 +177,8 @@ def seconds_of(moment: str) -> float:
 def output(command: list[str], environment: dict[str, str]) -> str:
     """Return what a command prints, from where its JSON begins."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    return done.stdout[done.stdout.find("[") :] if "[" in done.stdout else done.stdout
+    rows = re.search(r"^\[(\{|\n|\]).*", done.stdout, re.DOTALL | re.MULTILINE)
+    return rows[0] if rows else ""
 
 
 def wait_for(condition: Any, seconds: float) -> None:
