@@ -43,6 +43,7 @@ from airflow.providers.http.operators.http import HttpOperator
 from airflow.providers.http.sensors.http import HttpSensor
 
 image = base64.b64encode(Path(os.environ["PEER_PICTURE"]).read_bytes()).decode()
+RATIOS = {f"{side}_expansion_ratio": 0.5 * (side == "left") for side in ("up", "down", "left", "right")}
 KEY = {"Authorization": "Bearer emulator-key", "Content-Type": "application/json"}
 
 with DAG("peer", schedule=None, start_date=datetime(2026, 1, 1), max_active_tasks=1000):
@@ -52,7 +53,7 @@ with DAG("peer", schedule=None, start_date=datetime(2026, 1, 1), max_active_task
         endpoint="v1/images/editing/expand",
         headers=KEY,
         response_filter=lambda response: "v1/images/editing/expand/" + response.json()["data"]["task_id"],
-    ).expand(data=[json.dumps({"image": image, "left_expansion_ratio": 0.5})] * int(os.environ["PEER_COUNT"]))
+    ).expand(data=[json.dumps({"image": image, **RATIOS})] * int(os.environ["PEER_COUNT"]))
     HttpSensor.partial(
         task_id="watch",
         http_conn_id="peer",
