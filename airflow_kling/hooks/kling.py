@@ -102,6 +102,10 @@ class KlingHook(HttpHook):
     @cached_property
     def client(self) -> SyncClient:
         """The transport below this hook; raises ApiFault where the hook raises KlingError."""
+        return self.new_client()
+
+    def new_client(self) -> SyncClient:
+        """Return another such transport, with a session of its own: one for each thread."""
         return SyncClient(self.account, self.get_conn(), self._tokens, self._options)
 
     @asynccontextmanager

@@ -1,5 +1,6 @@
 """The operators for DAG authors, each in a module of its own."""
 
+from airflow_kling.operators.batch import KlingExpandBatchOperator, KlingImageToVideoBatchOperator
 from airflow_kling.operators.collect import KlingCollectOperator
 from airflow_kling.operators.expand import KlingExpandImageOperator
 from airflow_kling.operators.image import KlingGenerateImageOperator
@@ -12,9 +13,11 @@ from airflow_kling.operators.video import (
 
 __all__ = [
     "KlingCollectOperator",
+    "KlingExpandBatchOperator",
     "KlingExpandImageOperator",
     "KlingExtendVideoOperator",
     "KlingGenerateImageOperator",
+    "KlingImageToVideoBatchOperator",
     "KlingImageToVideoOperator",
     "KlingTaskOperator",
     "KlingTextToVideoOperator",

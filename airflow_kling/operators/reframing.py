@@ -28,6 +28,7 @@ from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reus
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import ExpandRequest
+    from airflow_kling.lifecycle.collect import Fetch
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.pressure import Pressure
     from airflow_kling.media.reframe import Plan
@@ -42,22 +43,21 @@ WORTH_A_WARNING = 0.05
 """Share of the source's area that is lost beyond what was planned, because a picture came back in another shape."""
 
 
-class _Step:
-    """One pass, as :func:`airflow_kling.operators.work.make_work` wants what is to be made."""
+class PassStep:
+    """
+    One pass, as :func:`airflow_kling.operators.work.make_work` wants what is to be made.
 
-    def __init__(
-        self, operator: KlingExpandImageOperator, todo: Plan, picture: Callable[[], Original], number: int
-    ) -> None:
+    :param operator: With its fields rendered.
+    :param todo: Begins with this pass.
+    :param picture: Gives the picture that it begins with; asked only when it is about to be submitted.
+    """
+
+    def __init__(self, operator: KlingExpandImageOperator, todo: Plan, picture: Callable[[], Original]) -> None:
         self._operator = operator
-        self._todo = todo
         self._each = todo.passes[0]
         self._picture = picture
-        self._number = number
 
     def read_source(self) -> Source:
-        # Read only when the pass is about to be submitted, and not where it was before.
-        passes = self._number + len(self._todo.passes)
-        self._operator.log.info("Pass %d of %d: %s", self._number + 1, passes, _shown(self._todo))
         return self._picture().cut(self._each.crop)
 
     def build_request(self, source: Source, external_id: str | None) -> ExpandRequest:
@@ -108,7 +108,7 @@ class Reframing:
         picture: Callable[[], Original] = self._sound_original
         todo, tasks = plan, list[Task]()
         while True:
-            step = _Step(operator, todo, picture, len(tasks))
+            step = PassStep(operator, todo, self._told(todo, picture, len(tasks)))
             work = make_work(operator, self._context, step, number=len(tasks), source_size=size)
             if not tasks and (made := reused(operator, work)):
                 return operator.take_over(self._context, made)
@@ -126,7 +126,7 @@ class Reframing:
             tell_failed(self._context, end, operator.output_path, operator.log)
             task = hook.succeeded(end, operator.timeout)
             tasks.append(task)
-            last, came = todo, _came_back(task, hook) if todo.passes[1:] else None
+            last, came = todo, came_back(task, hook.fetch) if todo.passes[1:] else None
             if came is not None:
                 todo = todo.after(*came.size)
             if came is None or not todo.passes:
@@ -193,7 +193,7 @@ class Reframing:
             operator.output_path,
             output_name=operator.output_name,
             include_urls=operator.include_urls,
-            edit=self._edit(plan, last.after),
+            edit=edit_of(operator, plan, last.after, self._original),
             earlier=tasks[:-1],
         )
         if tasks[1:]:
@@ -203,39 +203,71 @@ class Reframing:
             keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
         return push(self._context, operator.outlets, collected)
 
-    def _edit(self, plan: Plan, rest_of: Callable[[int, int], Plan]) -> Edit:
-        operator = self._operator
-
-        def edit(stream: BinaryIO, output: Output) -> bytes | None:
-            rest = rest_of(*upright_size(stream, f"picture {output.index} of the task", MADE))
-            if rest.lost > plan.lost + WORTH_A_WARNING:
-                text = "Picture %d came back in another shape than ordered: %.0f %% of the source is cut off"
-                operator.log.warning(text, output.index, 100 * rest.lost)
-            return finish_picture(stream, rest, self._original().data if operator.preserve_original else None)
-
-        return edit
-
     def _keep(self, plan: Plan) -> dict[str, Any]:
-        """Store a picture that needs no pass: nothing is sent and nothing paid, and so there is no remote task."""
         operator = self._operator
         if not operator.output_path:
             limit = f"given, for the picture needs no pass ({_shown(plan)})"
             raise InputFault("output_path", None, limit, "without one it would be nowhere")
         operator.log.info("No pass is needed (%s): nothing is sent, nothing is paid", _shown(plan))
         name = external_id_of(self._context["ti"])
-        task = Task(operator.family, name, status=TaskStatus.SUCCEEDED, outputs=(Output(0, OutputKind.IMAGE, ""),))
-        directory, file = storage_path(operator.output_path), operator.output_name or DEFAULT_NAME
         with errors_for():
-            stored = collect(
-                task,
-                directory,
-                lambda _: iter([self._original().data]),
-                name=file,
-                edit=lambda stream, _: finish_picture(stream, plan),
-            )
-        made = manifest(task, operator.kling_conn_id, stored) | {"task_id": None, "units": 0.0}
-        store_manifest(made, directory, file, name)
+            made = keep_picture(operator, plan, self._original(), name)
+        store_manifest(made, storage_path(operator.output_path), operator.output_name or DEFAULT_NAME, name)
         return made
+
+    def _told(self, todo: Plan, picture: Callable[[], Original], number: int) -> Callable[[], Original]:
+        def tell() -> Original:
+            text = "Pass %d of %d: %s"
+            self._operator.log.info(text, number + 1, number + len(todo.passes), _shown(todo))
+            return picture()
+
+        return tell
+
+
+def edit_of(
+    operator: KlingExpandImageOperator,
+    plan: Plan,
+    rest_of: Callable[[int, int], Plan],
+    original: Callable[[], Original],
+) -> Edit:
+    """
+    Return what finishes the picture that came back from the last pass, where it is stored.
+
+    :param operator: With its fields rendered.
+    :param plan: The whole plan.
+    :param rest_of: Gives what is left of it, for a width and height that came back.
+    :param original: Gives the picture that all began with.
+    """
+
+    def edit(stream: BinaryIO, output: Output) -> bytes | None:
+        rest = rest_of(*upright_size(stream, f"picture {output.index} of the task", MADE))
+        if rest.lost > plan.lost + WORTH_A_WARNING:
+            text = "Picture %d came back in another shape than ordered: %.0f %% of the source is cut off"
+            operator.log.warning(text, output.index, 100 * rest.lost)
+        return finish_picture(stream, rest, original().data if operator.preserve_original else None)
+
+    return edit
+
+
+def keep_picture(operator: KlingExpandImageOperator, plan: Plan, original: Original, name: str) -> dict[str, Any]:
+    """
+    Store a picture that needs no pass: nothing is sent and nothing paid, and so there is no remote task.
+
+    :param operator: With its fields rendered.
+    :param plan: Without a pass.
+    :param original: The picture.
+    :param name: Stands for the task's id in the file's name.
+    """
+    task = Task(operator.family, name, status=TaskStatus.SUCCEEDED, outputs=(Output(0, OutputKind.IMAGE, ""),))
+    stored = collect(
+        task,
+        storage_path(str(operator.output_path)),
+        lambda _: iter([original.data]),
+        name=operator.output_name or DEFAULT_NAME,
+        edit=lambda stream, _: finish_picture(stream, plan),
+    )
+    row = manifest(task, operator.kling_conn_id, stored)
+    return row | {"task_id": None, "units": 0.0}
 
 
 def original_of(operator: KlingExpandImageOperator) -> Original:
@@ -253,10 +285,16 @@ def original_of(operator: KlingExpandImageOperator) -> Original:
         )
 
 
-def _came_back(task: Task, hook: KlingHook) -> Original:
+def came_back(task: Task, fetch: Fetch) -> Original:
+    """
+    Return the picture that a pass made, for the next one to begin with.
+
+    :param task: The pass.
+    :param fetch: Gives the bytes behind a URL.
+    """
     with errors_for(f"task {task.task_id}, which is paid and kept"):
         source = Source(task.outputs[0].url, source_of_task(task.task_id, task.outputs[0].index))
-        return fetch_original(source, hook.fetch, "the picture that the next pass begins with", MADE)
+        return fetch_original(source, fetch, "the picture that the next pass begins with", MADE)
 
 
 def _given(picture: Original) -> Callable[[], Original]:

@@ -257,12 +257,12 @@ def client_for() -> Callable[[str], Client]:
     return cache(lambda conn_id: KlingHook(conn_id).client)
 
 
-def external_id_of(ti: Any, number: int = 0, epoch: int = 0, generation: int = 0) -> str:
+def external_id_of(ti: Any, number: int | str = 0, epoch: int = 0, generation: int = 0) -> str:
     """
     Return the id that we choose for a remote task.
 
     :param ti: The task instance.
-    :param number: Which of its remote tasks, from 0.
+    :param number: Which of its remote tasks, from 0; in a batch, the key of its picture and the pass.
     :param epoch: See :class:`~airflow_kling.lifecycle.submit.Work`.
     :param generation: See :class:`~airflow_kling.lifecycle.submit.Work`.
     """

@@ -1,0 +1,185 @@
+"""What became of each picture of a batch: the rows of its results manifest, the counts, and the end they mean."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from airflow_kling.lifecycle.batch_rows import Row
+
+SHOWN_ERRORS = 3
+_HIDDEN = ("epoch", "settings")
+
+
+class RowStatus(StrEnum):
+    """How a row stands."""
+
+    #: Made and stored.
+    SUCCEEDED = "succeeded"
+    #: The remote task failed.
+    FAILED = "failed"
+    #: Nothing was sent for it, or Kling refused it: nothing is paid.
+    REFUSED = "refused"
+    #: A task may exist and be billed, and nothing can tell.
+    UNKNOWN = "unknown"
+    #: Its task goes on, or is made and not stored yet: a rerun takes it up.
+    UNFINISHED = "unfinished"
+    #: Not begun, for the batch stopped before.
+    SKIPPED = "skipped"
+
+
+PASSING = (RowStatus.UNFINISHED, RowStatus.SKIPPED)
+"""What a retry can mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    How a batch ends.
+
+    :param failed: Whether too few pictures were made.
+    :param passing: Whether a retry can make more of them.
+    :param text: What happened, what is billed, what a retry will do.
+    """
+
+    failed: bool
+    passing: bool
+    text: str
+
+
+def end_row(
+    status: RowStatus,
+    *,
+    task_id: str | None = None,
+    family: str = "",
+    kling_conn_id: str = "",
+    outputs: Iterable[Mapping[str, Any]] = (),
+    units: float | None = None,
+    error: str = "",
+    passes: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Return what is kept of a picture's end; a row of another batch's input, too, for it is a manifest's."""
+    row: dict[str, Any] = {"status": status.value, "task_id": task_id, "family": family}
+    row |= {"kling_conn_id": kling_conn_id, "outputs": list(outputs), "units": units, "error": error or None}
+    several = list(passes)
+    return row | ({"passes": several} if several[1:] else {})
+
+
+class Results:
+    """
+    The ends of all rows.
+
+    :param rows: Of the batch.
+    """
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+        self._ends: dict[int, Mapping[str, Any]] = {}
+        self._keys: dict[int, str] = {}
+        self._count: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def end(self, number: int, end: Mapping[str, Any], key: str = "") -> None:
+        """
+        Take note of a row's end.
+
+        :param number: Of the row.
+        :param end: Of :func:`end_row`.
+        :param key: Of its picture: rows with the same one are paid once.
+        """
+        if number in self._ends:
+            self._count[self._ends[number]["status"]] -= 1
+        self._ends[number], self._keys[number] = end, key
+        self._count[end["status"]] += 1
+
+    @property
+    def done(self) -> int:
+        """How many rows have ended."""
+        return len(self._ends)
+
+    def count(self, *statuses: RowStatus) -> int:
+        """Return how many rows ended so."""
+        return sum(self._count[status.value] for status in statuses)
+
+    @property
+    def bad(self) -> int:
+        """How many rows ended, and not well."""
+        return self.done - self.count(RowStatus.SUCCEEDED)
+
+    @property
+    def units(self) -> float:
+        """Units that the pictures cost, each counted once."""
+        distinct = {self._keys[number] or str(number): end["units"] or 0.0 for number, end in self._ends.items()}
+        return sum(distinct.values())
+
+    def lines(self) -> Iterable[bytes]:
+        """Give the results manifest, a line for each row; what the journal alone needs is left out."""
+        skipped = end_row(RowStatus.SKIPPED, error="not begun")
+        for row in self._rows:
+            end = self._ends.get(row.number, skipped)
+            line = {"row": row.number, "source": row.name} | {name: end[name] for name in end if name not in _HIDDEN}
+            yield json.dumps(line).encode() + b"\n"
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows ended how; those that are not mentioned were not begun."""
+        counts = {status.value: self._count[status.value] for status in RowStatus}
+        counts[RowStatus.SKIPPED.value] += len(self._rows) - self.done
+        return counts
+
+    def verdict(self, min_success_ratio: float, stopped: str) -> Verdict:
+        """
+        Return how the batch ends.
+
+        :param min_success_ratio: Share of the rows that must have succeeded.
+        :param stopped: Why it was stopped, if it was.
+        """
+        counts = self.counts()
+        made = counts[RowStatus.SUCCEEDED.value]
+        told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        text = f"{made:,} of {len(self._rows):,} pictures are made and stored ({told}), for {self.units:g} units"
+        failed = made < min_success_ratio * len(self._rows) - 1e-9
+        passing = any(counts[status.value] for status in PASSING)
+        if stopped:
+            text += f". It was stopped: {stopped}"
+        errors = list(self._errors())
+        if errors:
+            shown = "; ".join(errors[:SHOWN_ERRORS])
+            text += f". {shown}" + (f"; and {len(errors) - SHOWN_ERRORS} more" * bool(errors[SHOWN_ERRORS:]))
+        if failed:
+            text += f". At least {min_success_ratio:.0%} were asked for; a retry or a clear pays for nothing again"
+        return Verdict(failed, passing, text)
+
+    def _errors(self) -> Iterable[str]:
+        for row in self._rows:
+            end = self._ends.get(row.number)
+            if end is not None and end["error"]:
+                yield f"row {row.number} ({row.name}): {end['error']}"
+
+
+def progress_text(results: Results, running: int, per_second: float) -> str:
+    """
+    Return the line that tells how far a batch is.
+
+    :param results: So far.
+    :param running: Remote tasks under way.
+    :param per_second: Pictures that ended per second, of late.
+    """
+    left = len(results) - results.done
+    ahead = f", about {_span(left / per_second)} left" if per_second > 0 and left else ""
+    failed = f" ({results.bad:,} failed)" if results.bad else ""
+    return (
+        f"{results.done:,} of {len(results):,} pictures done{failed}, {running:,} running, "
+        f"{per_second:.2g} per second{ahead}, {results.units:g} units"
+    )
+
+
+def _span(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

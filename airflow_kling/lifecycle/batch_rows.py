@@ -1,0 +1,246 @@
+"""The pictures of a batch: from a folder, a list, a JSONL or CSV manifest, or what another task made."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kling.api.checks import is_url
+from airflow_kling.api.inputs import InputFault
+from airflow_kling.api.redact import redact
+from airflow_kling.lifecycle.fingerprint import source_of_url
+from airflow_kling.lifecycle.source import is_manifest
+
+RESULTS = "results"
+"""The key of a batch's own result that names its results manifest."""
+
+ENDINGS = (".jpg", ".jpeg", ".png")
+MANIFESTS = (".jsonl", ".ndjson", ".csv")
+IMAGE = "image"
+_ADVICE = "give a folder or prefix, a list, a .jsonl or .csv manifest, or another Kling operator's output"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    One line of the results.
+
+    :param number: From 1, in the order given.
+    :param image: URL, path, storage URI, or manifest.
+    :param own: Parameters of this picture alone.
+    :param stamp: What changes when the file does: its size and time, where a listing tells.
+    :param fault: Why it can be no picture, if it cannot.
+    """
+
+    number: int
+    image: Any
+    own: Mapping[str, Any] = field(default_factory=dict)
+    stamp: str = ""
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """How results and messages call it: no link's signature shows."""
+        if isinstance(self.image, Mapping):
+            return _told(self.image)
+        text = str(self.image or "")
+        return source_of_url(text) if is_url(text) else redact(text)
+
+
+def read_rows(images: object, *, open_path: Callable[[str], Any], fields: Iterable[str]) -> list[Row]:
+    """
+    Return what the parameter names, in a stable order.
+
+    :param images: Folder or prefix, list, manifest's file, or what another Kling operator returned.
+    :param open_path: Makes a path of a path or storage URI.
+    :param fields: Parameters that a row may have for itself.
+    :raises InputFault: for what is no source of pictures at all, and for one without any.
+    """
+    known = frozenset(fields)
+    if isinstance(images, Mapping):
+        found = _of_result(images, open_path, known)
+    elif isinstance(images, (list, tuple)):
+        found = ((None, row) for row in _each_output(images))
+    elif isinstance(images, str) and images.strip():
+        found = _of_name(images.strip(), open_path, known)
+    else:
+        raise InputFault("images", images, "given", _ADVICE)
+    rows = [_row(number, row, known, stamp or "") for number, (stamp, row) in enumerate(found, 1)]
+    if not rows:
+        shown = images if isinstance(images, str) else "an empty list"
+        raise InputFault("images", redact(str(shown)), "at least one JPG or PNG", "check the place, or skip the task")
+    return rows
+
+
+Found = Iterator[tuple[str | None, Any]]
+
+
+def _of_name(name: str, open_path: Callable[[str], Any], known: frozenset[str]) -> Found:
+    lowered = name.lower()
+    if lowered.startswith(("{", "[")):
+        raise InputFault(
+            "images", "a rendered list", "the list itself", "pass operator.output, or set render_template_as_native_obj"
+        )
+    if is_url(name):
+        return iter([(None, name)])
+    if lowered.endswith(MANIFESTS):
+        return _of_manifest(name, open_path, known)
+    if lowered.endswith(ENDINGS):
+        return iter([(None, name)])
+    return _of_folder(name, open_path)
+
+
+def _of_folder(name: str, open_path: Callable[[str], Any]) -> Found:
+    path = open_path(name)
+    try:
+        listed = path.fs.ls(path.path, detail=True)
+    except FileNotFoundError:
+        raise InputFault(
+            "images", name, "an existing folder or prefix", "check the place, as the worker sees it"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputFault("images", name, f"a readable folder ({reason})", "check its permissions") from None
+    files = [
+        (str(row["name"]).rstrip("/").rpartition("/")[2], row)
+        for row in listed
+        if row.get("type") != "directory" and str(row["name"]).lower().endswith(ENDINGS)
+    ]
+    # Hidden ones are what somebody is still writing.
+    for base, row in sorted((pair for pair in files if not pair[0].startswith(".")), key=lambda pair: pair[0]):
+        yield stamp_of(row), f"{name.rstrip('/')}/{base}"
+
+
+def stamp_of(info: Mapping[str, Any]) -> str:
+    """
+    Return what changes when a file does, empty where the storage tells nothing.
+
+    :param info: Of a listing.
+    """
+    changed = next(
+        (info[name] for name in ("ETag", "etag", "mtime", "LastModified", "updated") if info.get(name)), None
+    )
+    return "" if changed is None else f"{info.get('size')}:{changed}"
+
+
+def _of_manifest(name: str, open_path: Callable[[str], Any], known: frozenset[str]) -> Found:
+    try:
+        with open_path(name).open("rb") as file:
+            text = file.read().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputFault("images", name, "an existing manifest", "check the place, as the worker sees it") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputFault("images", name, f"a readable manifest ({reason})", "check its permissions") from None
+    except UnicodeDecodeError:
+        raise InputFault("images", name, "a manifest in UTF-8", "save it as such") from None
+    folder = name.rpartition("/")[0] if "/" in name else "."
+    for row in _csv_rows(text, name) if name.lower().endswith(".csv") else _json_rows(text):
+        yield None, _beside(row, folder)
+
+
+def _csv_rows(text: str, name: str) -> Iterator[Any]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = reader.fieldnames or []
+    except csv.Error:
+        columns = []
+    if IMAGE not in columns:
+        raise InputFault("images", name, f"a CSV with a column {IMAGE}", "name its columns in the first line")
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _Broken(f"is no line of CSV ({error})")
+            continue
+        if None in row:
+            yield _Broken(f"has more than {len(columns)} columns")
+            continue
+        yield {column: value for column, value in row.items() if value not in (None, "")}
+
+
+def _json_rows(text: str) -> Iterator[Any]:
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            yield _Broken(f"is no JSON ({error})")
+            continue
+        if isinstance(row, Mapping) and is_manifest(row) and isinstance(row.get("outputs"), list):
+            yield from _each_output([row])
+        else:
+            yield row
+
+
+def _told(manifest: Mapping[str, Any]) -> str:
+    if manifest.get("task_id") is not None:
+        return f"task {manifest['task_id']}"
+    # Made without a task: its file is all there is.
+    outputs = manifest.get("outputs") or [{}]
+    return str(outputs[0].get("uri"))
+
+
+class _Broken:
+    """A line that cannot be read."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+def _of_result(result: Mapping[str, Any], open_path: Callable[[str], Any], known: frozenset[str]) -> Found:
+    if isinstance(result.get(RESULTS), str):
+        return _of_manifest(result[RESULTS], open_path, known)
+    if is_manifest(result):
+        return ((None, row) for row in _each_output([result]))
+    raise InputFault("images", sorted(map(str, result)), "what a Kling operator returned", _ADVICE)
+
+
+def _each_output(rows: Iterable[Any]) -> Iterator[Any]:
+    """Give each row; of what another batch made, only the rows that hold a picture."""
+    for row in rows:
+        if isinstance(row, Mapping) and is_manifest(row) and "row" in row and not row.get("outputs"):
+            continue
+        yield row
+
+
+def _beside(row: Any, folder: str) -> Any:
+    """Return a row whose relative path is one beside the manifest."""
+    if isinstance(row, str):
+        return _placed(row, folder)
+    if isinstance(row, Mapping) and isinstance(row.get(IMAGE), str):
+        return {**row, IMAGE: _placed(row[IMAGE], folder)}
+    return row
+
+
+def _placed(name: str, folder: str) -> str:
+    name = name.strip()
+    if not name or "://" in name or name.startswith(("/", "~")):
+        return name
+    return f"{folder}/{name}"
+
+
+def _row(number: int, row: Any, known: frozenset[str], stamp: str) -> Row:
+    if isinstance(row, _Broken):
+        return Row(number, None, fault=f"row {number} {row.reason}")
+    if isinstance(row, str):
+        return Row(number, row, stamp=stamp)
+    if not isinstance(row, Mapping):
+        return Row(number, None, fault=f"row {number} is a {type(row).__name__}, not a text or a mapping")
+    if is_manifest(row):
+        return Row(number, row)
+    own = {str(name): value for name, value in row.items() if name != IMAGE and value is not None}
+    unknown = sorted(set(own) - known)
+    if not row.get(IMAGE):
+        return Row(number, None, fault=f"row {number} names no {IMAGE}")
+    if unknown:
+        names = ", ".join(sorted(known))
+        return Row(number, row[IMAGE], fault=f"row {number} has {', '.join(unknown)}, which is none of {names}")
+    return Row(number, row[IMAGE], own)

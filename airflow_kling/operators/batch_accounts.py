@@ -1,0 +1,111 @@
+"""The accounts of a batch: a client for each thread, and asking for running tasks; loaded when a task runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+from airflow_kling.api.faults import ApiFault
+from airflow_kling.api.models import Task
+from airflow_kling.hooks.kling import KlingHook
+from airflow_kling.lifecycle.batch import Picture
+
+if TYPE_CHECKING:
+    from airflow_kling.api.gateways import Account
+    from airflow_kling.hooks.client import SyncClient
+    from airflow_kling.lifecycle.collect import Fetch
+
+LIST_PAGES = 3
+LIST_CLOSED = 60.0
+"""Pages of a list that are asked for at a time, and seconds after which one that failed is asked again."""
+
+#: A picture, what was told of its task, and whether it was asked for alone.
+Answer = tuple[Picture, Task | ApiFault, bool]
+
+
+class Accounts:
+    """
+    All connections of a batch.
+
+    They are read here, in the main thread; one that cannot be used is refused before anything is sent.
+
+    :param conn_ids: The connection, and those to fall back to.
+    :param family: Name of the tasks' family.
+    """
+
+    def __init__(self, conn_ids: Iterable[str], family: str) -> None:
+        self._hooks = {conn_id: KlingHook(conn_id) for conn_id in conn_ids}
+        for hook in self._hooks.values():
+            hook.new_client()
+        self._fetches = {conn_id: hook.fetch for conn_id, hook in self._hooks.items()}
+        self._family = family
+        self._local = threading.local()
+        self._list_closed = dict[str, float]()
+
+    @property
+    def conn_ids(self) -> tuple[str, ...]:
+        """The connections, in their order."""
+        return tuple(self._hooks)
+
+    def account(self, conn_id: str) -> Account:
+        """
+        Return where requests of a connection go.
+
+        :param conn_id: The connection.
+        """
+        return self._hooks[conn_id].account
+
+    def fetch(self, conn_id: str) -> Fetch:
+        """
+        Return what gives the bytes behind a URL.
+
+        :param conn_id: The connection.
+        """
+        return self._fetches[conn_id]
+
+    def client(self, conn_id: str) -> SyncClient:
+        """
+        Return this thread's own client of an account.
+
+        :param conn_id: The connection.
+        """
+        clients = self._local.__dict__.setdefault("clients", {})
+        if conn_id not in clients:
+            clients[conn_id] = self._hooks[conn_id].new_client()
+        return clients[conn_id]  # type: ignore[no-any-return]
+
+    def ask(self, conn_id: str, group: Mapping[str, Picture], pool: ThreadPoolExecutor) -> list[Answer]:
+        """
+        Ask once for running tasks: by the list where it is believed, and singly for those that it does not show.
+
+        :param conn_id: The connection that made them.
+        :param group: The pictures by the ids of their tasks.
+        :param pool: Asks for several single tasks at a time.
+        """
+        client, now = self.client(conn_id), time.time()
+        found: dict[str, Task] = {}
+        if client.account.list_tasks and len(group) > 1 and now >= self._list_closed.get(conn_id, 0.0):
+            size = min(500, 2 * len(group) + 20)
+            try:
+                for page in range(1, LIST_PAGES + 1):
+                    tasks = client.list_tasks(self._family, page, size)
+                    found |= {task.task_id: task for task in tasks if task.task_id in group}
+                    if not tasks or len(found) == len(group):
+                        break
+            except ApiFault:
+                self._list_closed[conn_id] = now + LIST_CLOSED
+        missing = [picture for task_id, picture in group.items() if task_id not in found]
+        answers: list[Answer] = [(group[task_id], task, False) for task_id, task in found.items()]
+        return answers + list(pool.map(partial(self._ask_one, conn_id), missing))
+
+    def _ask_one(self, conn_id: str, picture: Picture) -> Answer:
+        assert picture.task is not None
+        try:
+            task = self.client(conn_id).get_task(picture.task.task_id, self._family, resend=False)
+            return picture, task, True
+        except ApiFault as fault:
+            return picture, fault, True

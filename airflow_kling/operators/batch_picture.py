@@ -1,0 +1,254 @@
+"""One picture of a batch: what submits it, what comes after, and what is kept of it; loaded when a task runs."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from airflow_kling.lifecycle.batch_results import RowStatus, end_row
+from airflow_kling.lifecycle.collect import DEFAULT_NAME, collect, manifest
+from airflow_kling.lifecycle.original import Original
+from airflow_kling.operators.reframing import PassStep, came_back, edit_of, keep_picture, original_of
+
+if TYPE_CHECKING:
+    from airflow_kling.api.calls import TaskRequest
+    from airflow_kling.api.models import Task
+    from airflow_kling.lifecycle.collect import Edit, Fetch
+    from airflow_kling.lifecycle.record import Record
+    from airflow_kling.lifecycle.source import Source
+    from airflow_kling.operators.work import Step
+
+KEY_LENGTH = 32
+
+#: Pixels are decoded one picture at a time: a large one takes a hundred megabytes.
+PIXELS = threading.Lock()
+
+
+class _Reading:
+    """
+    A step whose source is read in another way.
+
+    :param step: The step.
+    :param read: Gives its source.
+    """
+
+    def __init__(self, step: Step, read: Callable[[], Source]) -> None:
+        self._step = step
+        self._read = read
+
+    def read_source(self) -> Source:
+        return self._read()
+
+    def build_request(self, source: Source, external_id: str | None) -> TaskRequest:
+        return self._step.build_request(source, external_id)
+
+    def parameters(self, source: Source) -> Mapping[str, Any]:
+        return self._step.parameters(source)
+
+
+class Plain:
+    """
+    A picture that is sent as it is: one task.
+
+    :param operator: Of this picture alone.
+    """
+
+    number = 0
+    source_size: tuple[int, int] | None = None
+    kept: dict[str, Any] | None = None
+
+    def __init__(self, operator: Any) -> None:
+        self._operator = operator
+        self._source: Source | None = None
+        self.tasks: list[Task] = []
+
+    def read(self) -> str:
+        """Read the source, and return what makes it this picture."""
+        self._source = self._operator.read_source()
+        return str(self._source.identity)
+
+    def price(self, recorded: Record | None) -> tuple[int, float | None, int]:
+        """
+        Return the slots of its next task, the list price of all, and the bytes it holds; checks what was read.
+
+        :param recorded: What is remembered of its first task.
+        :raises InputFault: for a picture or parameters that Kling would refuse.
+        """
+        if self._source is None:
+            return self._operator.slots(), None, 0
+        request = self._operator.build_request(self._source, None)
+        return request.slots, request.units, 3 * len(self._source.image)
+
+    def step(self) -> Step:
+        """Return what its next task is made of."""
+        operator, held = self._operator, self._source
+        return _Reading(operator, lambda: held or operator.read_source())
+
+    def forget(self) -> None:
+        """Let go of what was read: it is sent."""
+        self._source = None
+
+    def took(self, task: Task, fetch: Fetch) -> bool:
+        """
+        Take a task that succeeded; returns whether another follows.
+
+        :param task: The task.
+        :param fetch: Gives the bytes behind a URL.
+        """
+        self.tasks.append(task)
+        return False
+
+    def edit(self) -> Edit | None:
+        """Return what finishes the picture that came back, if anything does."""
+        return None
+
+
+class Reframed(Plain):
+    """
+    A picture that is planned for, in as many tasks as that takes.
+
+    :param operator: Of this picture alone.
+    """
+
+    def __init__(self, operator: Any) -> None:
+        super().__init__(operator)
+        self._original = cache(lambda: original_of(operator))
+        self._picture: Callable[[], Original] = lambda: self._original()
+        self._plan: Any = None
+        self._todo: Any = None
+        self._read = False
+
+    def read(self) -> str:
+        self._read = True
+        return self._original().source.identity
+
+    def price(self, recorded: Record | None) -> tuple[int, float | None, int]:
+        if recorded is not None and recorded.source_size:
+            self.source_size = recorded.source_size
+        else:
+            self.source_size = self._original().size
+        self._plan = self._todo = self._operator.target().plan(*self.source_size)
+        if not self._plan.passes:
+            return 0, 0.0, 0
+        weight = 4 * len(self._original().data) if self._read else 0
+        return self._plan.passes[0].n, self._plan.units, weight
+
+    def keep(self, name: str) -> dict[str, Any]:
+        """Store a picture that needs no pass."""
+        with PIXELS:
+            row = keep_picture(self._operator, self._plan, self._original(), name)
+        return end_row(
+            RowStatus.SUCCEEDED,
+            family=row["family"],
+            kling_conn_id=row["kling_conn_id"],
+            outputs=row["outputs"],
+            units=0.0,
+        )
+
+    @property
+    def needs_pass(self) -> bool:
+        """Whether anything is to be submitted."""
+        return bool(self._plan.passes)
+
+    def step(self) -> Step:
+        step = PassStep(self._operator, self._todo, self._picture)
+
+        def read() -> Source:
+            with PIXELS:
+                return step.read_source()
+
+        return _Reading(step, read)
+
+    def forget(self) -> None:
+        self._original.cache_clear()
+        self._picture = lambda: self._original()
+
+    def took(self, task: Task, fetch: Fetch) -> bool:
+        self.tasks.append(task)
+        self.number = len(self.tasks)
+        if not self._todo.passes[1:]:
+            return False
+        came = came_back(task, fetch)
+        rest = self._todo.after(*came.size)
+        if not rest.passes:
+            return False
+        self._todo, self._picture = rest, lambda: came
+        return True
+
+    def next_price(self) -> tuple[int, int]:
+        """Return the slots of the next pass, and the bytes that its picture holds."""
+        return self._todo.passes[0].n, 4 * len(self._picture().data)
+
+    def edit(self) -> Edit | None:
+        inner = edit_of(self._operator, self._plan, self._todo.after, self._original)
+
+        def edit(stream: Any, output: Any) -> bytes | None:
+            with PIXELS:
+                return inner(stream, output)
+
+        return edit
+
+
+def picture_of(operator: Any, image: Any, own: Mapping[str, Any]) -> Plain:
+    """
+    Return a picture of the batch.
+
+    :param operator: The batch's.
+    :param image: URL, path, storage URI, or manifest.
+    :param own: Parameters of this picture alone.
+    :raises InputFault: for parameters that make no sense.
+    """
+    one = copy.copy(operator)
+    # Past the setters, which keep a DAG's dependencies up to date.
+    one.__dict__.update(operator.own_parameters(own), image=image)
+    one._check_constants()
+    return Reframed(one) if getattr(one, "reframes", False) else Plain(one)
+
+
+def key_of(identity: str, own: Mapping[str, Any]) -> str:
+    """
+    Return what makes a picture this one in its batch: its content or link, never its place in the list.
+
+    :param identity: Of the source.
+    :param own: Parameters of this picture alone.
+    """
+    told = json.dumps([identity, dict(own)], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def store(
+    made: Plain, place: Any, name: str | None, fetch: Fetch, renew: Callable[[Task], Task], kling_conn_id: str
+) -> dict[str, Any]:
+    """
+    Store what a picture's last task made, and return its row.
+
+    :param made: The picture.
+    :param place: Folder or prefix.
+    :param name: What files are called.
+    :param fetch: Gives the bytes behind a URL.
+    :param renew: Asks for a task again.
+    :param kling_conn_id: The connection that made it.
+    """
+    task = made.tasks[-1]
+    stored = collect(task, place, fetch, renew=lambda: renew(task), name=name or DEFAULT_NAME, edit=made.edit())
+    row = manifest(task, kling_conn_id, stored)
+    return end_row(
+        RowStatus.SUCCEEDED,
+        task_id=task.task_id,
+        family=task.family,
+        kling_conn_id=kling_conn_id,
+        outputs=row["outputs"],
+        units=total_units(made.tasks),
+        passes=[each.task_id for each in made.tasks],
+    )
+
+
+def total_units(tasks: Iterable[Task]) -> float | None:
+    """Return what tasks cost together; None where one does not tell."""
+    units = [task.units for task in tasks]
+    return None if None in units else float(sum(filter(None, units)))

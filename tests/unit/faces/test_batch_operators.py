@@ -1,0 +1,638 @@
+"""The batch operators against the emulator over real sockets: what is paid, kept, told, and gone on with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+from PIL import Image
+
+from airflow_kling.emulator.settings import EmulatorSettings
+from airflow_kling.emulator.testing import kling_emulator_factory  # noqa: F401
+from airflow_kling.exceptions import (
+    KlingAuthError,
+    KlingConcurrencyExceeded,
+    KlingInputError,
+    KlingPermanentError,
+    KlingTaskFailed,
+    KlingTransientError,
+)
+from airflow_kling.hooks.client import SyncClient
+from airflow_kling.lifecycle import batch_journal, collect
+from airflow_kling.operators import batch_run
+from airflow_kling.operators.batch import KlingBatchOperator
+from airflow_kling.operators.kling import KlingExpandBatchOperator, KlingImageToVideoBatchOperator
+from airflow_kling.triggers.batch import KlingBatchTrigger
+from airflow_kling.triggers.kling import KlingSlotTrigger
+
+
+class Instance(SimpleNamespace):
+    """As much of a task instance as an operator asks for."""
+
+    def xcom_push(self, key, value):
+        self.pushed[key] = value
+
+
+def instance(operator, *, cleared=0, try_number=1):
+    facts = {"dag_id": "d", "run_id": "r", "task_id": operator.task_id, "map_index": -1, "task": operator}
+    return Instance(**facts, try_number=cleared + try_number, max_tries=cleared, pushed={})
+
+
+def run(operator, event=None, **facts):
+    """Run a process of the batch; returns its result."""
+    context = {"ti": instance(operator, **facts)}
+    if event is None:
+        return operator.execute(context)
+    return operator.execute_complete(context, event)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(batch_run, "STORE_DELAYS", (0.0,))
+    monkeypatch.setattr("airflow_kling.lifecycle.submit.RESEND_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr("airflow_kling.lifecycle.batch.FIRST_DELAY", 0.01)
+    monkeypatch.setattr("airflow_kling.lifecycle.batch.FIRST_POLL", 0.05)
+    monkeypatch.setattr("airflow_kling.lifecycle.batch.FIRST_SINGLE", 0.05)
+
+
+@pytest.fixture
+def told(monkeypatch, caplog):
+    monkeypatch.setattr(KlingBatchOperator, "log", logging.getLogger("told"), raising=False)
+    caplog.set_level(logging.INFO, "told")
+    return caplog
+
+
+@pytest.fixture
+def account(kling_emulator_factory, monkeypatch):  # noqa: F811
+    """Start an emulator behind the connection."""
+
+    def start(gateway="kling", **settings):
+        settings = {"latency": 0.1, "quota": 4, "pictures": "canned"} | settings
+        emulator = kling_emulator_factory(EmulatorSettings(**settings))
+        monkeypatch.setenv("AIRFLOW_CONN_KLING_DEFAULT", emulator.connection_uri(gateway))
+        return emulator
+
+    return start
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "in"
+    path.mkdir()
+    for number in range(6):
+        draw(path / f"{number}.png", number)
+    return path
+
+
+def draw(path, shade, size=(400, 300)):
+    Image.new("RGB", size, (shade, 80, 90)).save(path)
+
+
+def expand(folder, tmp_path, **parameters):
+    facts = {"task_id": "batch", "images": str(folder), "output_path": str(tmp_path / "out")}
+    facts |= {"deferrable": False, "poll_interval": 0.2}
+    if not {"aspect_ratio", "size"} & parameters.keys():
+        facts["left"] = 0.5
+    return KlingExpandBatchOperator(**facts | parameters)
+
+
+def results(tmp_path):
+    (path,) = (tmp_path / "out").glob("*.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def statuses(tmp_path):
+    return [row["status"] for row in results(tmp_path)]
+
+
+def accepted(emulator):
+    rows = [row for row in emulator.state.ledger()["creates"] if row["outcome"] == "accepted"]
+    assert len({row["external_task_id"] for row in rows}) == len(rows)
+    return len(rows)
+
+
+# -- what is made -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gateway", ["kling", "cometapi"])
+def test_each_picture_is_paid_once_and_a_rerun_pays_for_nothing(account, folder, tmp_path, told, gateway):
+    emulator = account(gateway)
+    (folder / "twin.png").write_bytes((folder / "0.png").read_bytes())
+    made = run(expand(folder, tmp_path))
+    assert (made["rows"], made["counts"]["succeeded"], made["units"]) == (7, 7, 48.0)
+    assert accepted(emulator) == 6
+    rows = results(tmp_path)
+    assert rows[0]["outputs"] == rows[6]["outputs"]
+    assert len({row["task_id"] for row in rows}) == 6
+    for row in rows:
+        assert Path(urlsplit(row["outputs"][0]["uri"]).path).stat().st_size == row["outputs"][0]["size_bytes"]
+    before = emulator.state.ledger()["requests"]
+    # Another order, further pictures: what a picture is counts, not its place.
+    draw(folder / "00-new.png", 200)
+    assert run(expand(folder, tmp_path), try_number=2)["counts"]["succeeded"] == 8
+    after = emulator.state.ledger()["requests"]
+    assert (accepted(emulator), after["create"] - before["create"], after["download"] - before["download"]) == (7, 1, 1)
+    assert "8 of 8 pictures done, 0 running" in told.text
+    assert "Kling task" not in told.text
+
+
+def test_slots_are_never_exceeded_and_count_each_output(account, folder, tmp_path):
+    emulator = account(quota=6)
+    assert run(expand(folder, tmp_path, n=2, max_concurrency=4))["units"] == 96.0
+    assert emulator.state.ledger()["max_slots_in_use"] == 4
+    assert len(results(tmp_path)[0]["outputs"]) == 2
+
+
+def test_passes_are_tasks_in_the_window(account, folder, tmp_path):
+    emulator = account(pictures="real", engine="reflect")
+    for name in "345":
+        (folder / f"{name}.png").unlink()
+    draw(folder / "3.png", 1, (1600, 900))
+    made = run(expand(folder, tmp_path, size=(1920, 1080), fit="passes"))
+    rows = results(tmp_path)
+    assert all((row["outputs"][0]["width"], row["outputs"][0]["height"]) == (1920, 1080) for row in rows)
+    assert [len(row.get("passes", [1])) for row in rows] == [3, 3, 3, 1]
+    assert (accepted(emulator), made["units"]) == (10, 80.0)
+    run(expand(folder, tmp_path, size=(1920, 1080), fit="passes"), try_number=2)
+    assert accepted(emulator) == 10
+
+
+def test_a_picture_that_needs_no_pass_is_kept_and_costs_nothing(account, folder, tmp_path):
+    emulator = account()
+    made = run(expand(folder, tmp_path, aspect_ratio="4:3"))
+    assert (made["counts"]["succeeded"], made["units"], accepted(emulator)) == (6, 0.0, 0)
+    assert len({row["outputs"][0]["uri"] for row in results(tmp_path)}) == 6
+    assert {row["task_id"] for row in results(tmp_path)} == {None}
+    run(KlingImageToVideoBatchOperator(task_id="film", images=made, output_path=str(tmp_path / "clips")))
+    assert accepted(emulator) == 6  # what has no task is filmed from its file
+
+
+def test_rows_have_parameters_of_their_own(account, folder, tmp_path):
+    emulator = account()
+    rows = [
+        {"image": str(folder / "0.png"), "prompt": "a lake"},
+        {"image": str(folder / "0.png"), "aspect_ratio": "16:9", "n": "2"},
+        str(folder / "0.png"),
+        {"image": str(folder / "1.png"), "up": 9},
+    ]
+    made = run(expand(rows, tmp_path, images=rows, min_success_ratio=0.75))
+    assert made["counts"]["succeeded"] == 3
+    assert Counter(row["n"] for row in emulator.state.ledger()["creates"] if row["outcome"] == "accepted") == {
+        1: 2,
+        2: 1,
+    }
+    assert "up=9" in results(tmp_path)[3]["error"]
+
+
+def test_a_batch_of_clips_takes_the_result_of_one_of_pictures(account, folder, tmp_path):
+    emulator = account(pictures="real", engine="reflect")
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    made = run(expand(folder, tmp_path, min_success_ratio=0.5))
+    film = KlingImageToVideoBatchOperator(
+        task_id="film",
+        images=made,
+        model_name="kling-v2-6",
+        output_path=str(tmp_path / "clips"),
+        poll_interval=0.2,
+        budget=1000,
+    )
+    clips = run(film)
+    assert (clips["family"], clips["rows"], clips["counts"]["succeeded"]) == ("image-to-video", 6, 6)
+    assert accepted(emulator) == 12
+    assert emulator.state.ledger()["max_slots_in_use"] <= 4
+
+
+def test_the_result_is_small_and_tells_assets(account, folder, tmp_path):
+    account()
+    outlet = SimpleNamespace(uri="x://y")
+    operator = expand(folder, tmp_path)
+    operator.outlets = [outlet, SimpleNamespace()]
+    ti = instance(operator)
+    extras = {id(outlet): SimpleNamespace()}
+
+    class Events:
+        def __getitem__(self, key):
+            return extras[id(key)]
+
+    made = operator.execute({"ti": ti, "outlet_events": Events()})
+    assert len(json.dumps(made)) < 600
+    assert extras[id(outlet)].extra == made
+    assert ti.pushed == {"results": made["results"]}
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_bad_pictures_are_told_row_by_row_and_cost_nothing(account, folder, tmp_path):
+    emulator = account()
+    draw(folder / "6-small.png", 0, (100, 100))
+    (folder / "7-broken.jpg").write_bytes(b"nope")
+    whole = (folder / "5.png").read_bytes()
+    (folder / "8-cut.png").write_bytes(whole[:-20])
+    rows = [*(str(path) for path in sorted(folder.iterdir())), str(folder / "missing.png")]
+    with pytest.raises(KlingTaskFailed, match=r"6 of 10 pictures are made.*4 refused.*row 7 .*300 px") as caught:
+        run(expand(folder, tmp_path, images=rows))
+    assert "pays for nothing again" in str(caught.value)
+    assert accepted(emulator) == 6
+    errors = [row["error"] for row in results(tmp_path)[6:]]
+    for error, words in zip(errors, ("at least 300 px", "a JPG or PNG", "its end is missing", "existing"), strict=True):
+        assert words in error
+
+
+def test_an_empty_folder_ends_clearly_with_a_manifest(account, tmp_path):
+    account()
+    (tmp_path / "in").mkdir()
+    with pytest.raises(KlingInputError, match="at least one JPG or PNG"):
+        run(expand(tmp_path / "in", tmp_path))
+    assert results(tmp_path) == []
+
+
+def test_a_broken_row_is_named_and_the_others_are_made(account, folder, tmp_path):
+    emulator = account()
+    manifest = folder / "rows.jsonl"
+    manifest.write_text('"0.png"\n{"image": \n{"image": "1.png"}\n')
+    with pytest.raises(KlingTaskFailed, match="row 2 is no JSON"):
+        run(expand(folder, tmp_path, images=str(manifest)))
+    assert statuses(tmp_path) == ["succeeded", "refused", "succeeded"]
+    assert accepted(emulator) == 2
+
+
+def test_a_quota_of_nothing_ends_clearly_and_uses_no_try_before(account, folder, tmp_path):
+    emulator = account()
+    emulator.state.add_fault({"fault": "concurrency"})
+    with pytest.raises(KlingConcurrencyExceeded, match="0 of 6 pictures"):
+        run(expand(folder, tmp_path, submit_timeout=0.3))
+    assert statuses(tmp_path) == ["skipped"] * 6
+    assert len(emulator.state.ledger()["creates"]) < 20
+    emulator.state.clear_faults()
+    assert run(expand(folder, tmp_path), try_number=2)["counts"]["succeeded"] == 6
+
+
+def test_a_batch_whose_every_picture_fails(account, folder, tmp_path):
+    emulator = account()
+    emulator.state.add_fault({"fault": "fail"})
+    with pytest.raises(KlingTaskFailed, match=r"0 of 6 pictures are made and stored .6 failed"):
+        run(expand(folder, tmp_path))
+    assert statuses(tmp_path) == ["failed"] * 6
+    with pytest.raises(KlingTaskFailed):
+        run(expand(folder, tmp_path), try_number=2)
+    assert accepted(emulator) == 6  # the same input would fail again
+    emulator.state.clear_faults()
+    assert run(expand(folder, tmp_path), cleared=2)["counts"]["succeeded"] == 6
+    assert accepted(emulator) == 12
+
+
+def test_a_refused_key_stops_the_batch(account, folder, tmp_path, monkeypatch):
+    emulator = account()
+    fields = json.loads(emulator.connection_uri("kling")) | {"password": "wrong"}
+    monkeypatch.setenv("AIRFLOW_CONN_KLING_DEFAULT", json.dumps(fields))
+    with pytest.raises(KlingAuthError, match="0 of 6"):
+        run(expand(folder, tmp_path))
+    assert set(statuses(tmp_path)) <= {"skipped", "unfinished"}
+
+
+@pytest.mark.parametrize("place", ["journal", "results"])
+def test_a_full_disk_stops_cleanly_and_a_retry_goes_on(account, folder, tmp_path, monkeypatch, place):
+    emulator = account()
+    module, kept = (batch_journal, ".jsonl") if place == "journal" else (collect, ".png")
+    written, whole_file = [], module.whole_file
+
+    def full(path):
+        if path.name.endswith(kept):
+            written.append(path)
+            if len(written) > 4:
+                raise OSError(28, "No space left on device")
+        return whole_file(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "whole_file", full)
+        with pytest.raises(KlingTransientError, match=r"No space left.*pays for nothing again"):
+            run(expand(folder, tmp_path))
+    assert len(statuses(tmp_path)) == 6
+    paid = accepted(emulator)
+    assert run(expand(folder, tmp_path), try_number=2)["counts"]["succeeded"] == 6
+    assert (accepted(emulator), paid <= 6) == (6, True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"max_concurrency": 0}, "max_concurrency=0: must be a whole number from 1"),
+        ({"max_concurrency": 1.5}, "whole number"),
+        ({"budget": -1}, "budget=-1"),
+        ({"budget": True}, "budget=True"),
+        ({"min_success_ratio": 1.1}, "from 0 to 1"),
+        ({"output_path": None}, "output_path"),
+        ({"output_name": "same"}, "task_id"),
+        ({"wait_for_completion": False}, "wait_for_completion"),
+        ({"reuse": "30d"}, "reuse"),
+        ({"images": ""}, "images"),
+        ({"n": 10}, "n=10"),
+        ({"aspect_ratio": "x"}, "aspect_ratio"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_parse_time(tmp_path, parameters, words):
+    from airflow_kling.api.inputs import InputFault
+
+    with pytest.raises(InputFault, match=words):
+        expand("folder", tmp_path, **parameters)
+
+
+def test_a_task_wider_than_the_cap_is_refused(account, folder, tmp_path):
+    account()
+    with pytest.raises(KlingTaskFailed, match="max_concurrency=2"):
+        run(expand(folder, tmp_path, n=3, max_concurrency=2))
+
+
+# -- money ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_budget_is_kept_over_all_tries(account, folder, tmp_path):
+    emulator = account()
+    with pytest.raises(KlingPermanentError, match=r"3 of 6 pictures.*budget of 24 units") as caught:
+        run(expand(folder, tmp_path, budget=24))
+    assert not isinstance(caught.value, KlingTaskFailed)
+    assert (accepted(emulator), statuses(tmp_path).count("skipped")) == (3, 3)
+    with pytest.raises(KlingPermanentError, match="budget"):
+        run(expand(folder, tmp_path, budget=24), try_number=2)
+    assert accepted(emulator) == 3
+    assert statuses(tmp_path).count("succeeded") == 3
+    made = run(expand(folder, tmp_path, budget=40, min_success_ratio=0.8), try_number=3)
+    assert (made["counts"]["succeeded"], made["counts"]["skipped"], accepted(emulator)) == (5, 1, 5)
+
+
+def test_a_budget_needs_a_list_price(account, folder, tmp_path):
+    account()
+    film = KlingImageToVideoBatchOperator(
+        task_id="film", images=str(folder), model_name="kling-v99", budget=5, output_path=str(tmp_path / "out")
+    )
+    with pytest.raises(KlingTaskFailed, match="no list price"):
+        run(film)
+
+
+def test_a_clear_pays_again_only_for_what_is_asked_for_anew(account, folder, tmp_path):
+    emulator = account()
+    run(expand(folder, tmp_path))
+    run(expand(folder, tmp_path), cleared=1)
+    assert accepted(emulator) == 6
+    assert emulator.state.ledger()["requests"]["download"] == 6
+    next((tmp_path / "out").glob("*.png")).unlink()
+    run(expand(folder, tmp_path), cleared=2)  # what was removed is fetched again
+    assert (accepted(emulator), emulator.state.ledger()["requests"]["download"]) == (6, 7)
+    run(expand(folder, tmp_path, prompt="a lake"), cleared=3)
+    assert accepted(emulator) == 12
+    run(expand(folder, tmp_path, prompt="a lake", on_existing="resubmit"), cleared=4)
+    assert accepted(emulator) == 18
+    with pytest.raises(KlingPermanentError, match="fail"):
+        run(expand(folder, tmp_path, prompt="a lake", on_existing="fail"), cleared=5)
+    assert accepted(emulator) == 18
+
+
+def test_a_changed_file_is_another_picture(account, folder, tmp_path):
+    emulator = account()
+    run(expand(folder, tmp_path))
+    draw(folder / "0.png", 250)
+    run(expand(folder, tmp_path), try_number=2)
+    assert accepted(emulator) == 7
+
+
+@pytest.mark.parametrize(
+    ("gateway", "fault", "made"),
+    [
+        ("kling", "reset-after-accepting", 6),
+        ("kling", "error-before-accepting", 6),
+        ("kling", "bad-gateway-after-accepting", 6),
+        ("kling", "rate", 6),
+        ("cometapi", "reset-after-accepting", 5),  # it cannot be asked
+    ],
+)
+def test_an_unclear_create_is_paid_once(account, folder, tmp_path, monkeypatch, gateway, fault, made):
+    monkeypatch.setattr("airflow_kling.lifecycle.lookup.LIST_GRACE", 0.0)
+    monkeypatch.setattr("airflow_kling.lifecycle.batch_quota.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("airflow_kling.lifecycle.pressure.FIRST_DELAY", 0.05)
+    emulator = account(gateway, gateway_lookup=False, gateway_list=False)
+    emulator.state.add_fault({"fault": fault, "times": 1, "on": "create"})
+    if made == 6:
+        run(expand(folder, tmp_path))
+    else:
+        with pytest.raises(KlingTaskFailed, match=r"1 unknown.*a task may exist"):
+            run(expand(folder, tmp_path))
+    assert accepted(emulator) == 6
+    assert statuses(tmp_path).count("succeeded") == made
+
+
+# -- asking and storing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on", ["list", "query", "download"])
+def test_faults_of_reads_lose_nothing(account, folder, tmp_path, on):
+    emulator = account()
+    emulator.state.add_fault({"fault": "reset-before-reading", "times": 1 if on == "download" else 3, "on": on})
+    assert run(expand(folder, tmp_path))["counts"]["succeeded"] == 6
+    assert accepted(emulator) == 6
+
+
+def test_one_request_asks_for_all(account, folder, tmp_path):
+    emulator = account(quota=None, latency=0.5)
+    run(expand(folder, tmp_path))
+    assert emulator.state.ledger()["requests"]["query"] <= 1
+    assert emulator.state.ledger()["requests"]["list"] <= 12
+
+
+def test_a_task_that_never_ends_is_left_for_the_next_try(account, folder, tmp_path):
+    emulator = account()
+    emulator.state.add_fault({"fault": "hang", "times": 1})
+    with pytest.raises(KlingTransientError, match=r"5 of 6 .*1 unfinished.*has not ended within 1 s"):
+        run(expand(folder, tmp_path, timeout=1.0))
+    assert accepted(emulator) == 6
+    (row,) = [row for row in results(tmp_path) if row["status"] == "unfinished"]
+    assert row["task_id"]
+
+
+def test_a_result_that_cannot_be_fetched_is_left_for_the_next_try(account, folder, tmp_path):
+    emulator = account()
+    emulator.state.add_fault({"fault": "corrupt-download", "times": 2})
+    with suppress(KlingTransientError):
+        run(expand(folder, tmp_path))
+    made = run(expand(folder, tmp_path), try_number=2)
+    assert (made["counts"]["succeeded"], accepted(emulator)) == (6, 6)
+
+
+# -- the tail, killing ------------------------------------------------------------------------------------------------
+
+
+async def fired(trigger):
+    return (await anext(trigger.run())).payload
+
+
+@pytest.mark.parametrize("gateway", ["kling", "cometapi"])
+async def test_the_tail_is_waited_for_in_the_triggerer(account, folder, tmp_path, gateway):
+    emulator = account(gateway, latency=0.5)
+    with pytest.raises(TaskDeferred) as deferred:
+        run(expand(folder, tmp_path, deferrable=True))
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, KlingBatchTrigger)
+    path, arguments = trigger.serialize()
+    assert path == "airflow_kling.triggers.batch.KlingBatchTrigger"
+    assert len(json.dumps(arguments)) < 400
+    assert accepted(emulator) == 6
+    event = await fired(KlingBatchTrigger(**arguments))
+    assert event == {"outcome": "succeeded"}
+    made = run(expand(folder, tmp_path, deferrable=True), event)
+    assert (made["counts"]["succeeded"], accepted(emulator)) == (6, 6)
+
+
+@pytest.mark.parametrize("outcome", ["timed-out", "fault"])
+def test_a_tail_that_ended_otherwise_is_not_deferred_for_ever(account, folder, tmp_path, outcome):
+    emulator = account(latency=0.4)
+    emulator.state.add_fault({"fault": "hang", "times": 1})
+    operator = expand(folder, tmp_path, deferrable=True, timeout=2.0)
+    with pytest.raises(TaskDeferred):
+        run(operator)
+    with pytest.raises(KlingTransientError, match="unfinished"):
+        run(operator, {"outcome": outcome})
+    assert accepted(emulator) == 6
+
+
+async def test_the_trigger_ends_at_its_deadline_and_where_its_file_is_gone(account, tmp_path):
+    emulator = account()
+    tail = tmp_path / "tail.json"
+    arguments = {"tail": str(tail), "family": "image-expansion", "poll_interval": 0.01}
+    assert await fired(KlingBatchTrigger(**arguments, deadline=0.0)) == {"outcome": "fault"}
+    tail.write_text(json.dumps([["kling_default", "none"], ["kling_default", "neither"]]))
+    assert await fired(KlingBatchTrigger(**arguments, deadline=0.0)) == {"outcome": "timed-out"}
+    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "succeeded"}  # the worker tells why
+    tail.write_text(json.dumps([["kling_nowhere", "none"]]))
+    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "succeeded"}
+    emulator.state.add_fault({"fault": "reset-before-reading", "on": ["list", "query"], "times": 3})
+    tail.write_text(json.dumps([["kling_default", "none"], ["kling_default", "neither"]]))
+    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "succeeded"}
+
+
+def test_a_long_wait_for_a_first_slot_is_deferred_and_carried_on(account, folder, tmp_path):
+    emulator = account()
+    emulator.state.add_fault({"fault": "concurrency"})
+    operator = expand(folder, tmp_path, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        run(operator)
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, KlingSlotTrigger)
+    assert (deferred.value.method_name, trigger.attempts) == ("resume_submission", 1)
+    _, facts = trigger.serialize()
+    event = {name: facts[name] for name in ("since", "deadline", "attempts")}
+    ti = instance(operator)
+    with pytest.raises(TaskDeferred) as again:
+        operator.resume_submission({"ti": ti}, event)
+    assert again.value.trigger.attempts == 2
+    assert again.value.trigger.since == trigger.since
+
+
+def test_killed_it_says_what_goes_on(account, folder, tmp_path, told):
+    emulator = account(latency=30.0)
+    operator = expand(folder, tmp_path)
+    operator.on_kill()  # before anything ran there is nothing to say
+    assert [row for row in told.records if row.name == "told"] == []
+
+    def process():
+        # Not execute: Airflow 2.11 guards it by the thread.
+        with pytest.raises(KlingTransientError):
+            operator._run({"ti": instance(operator)}, operator.fresh_pressure())
+
+    thread = threading.Thread(target=process, daemon=True)
+    thread.start()
+    for _ in range(3000):
+        if operator._running and len(operator._running.batch.running) == 4:
+            break
+        thread.join(0.01)
+    operator.on_kill()
+    assert "4 remote tasks of the batch go on and are billed" in told.text
+    operator._running._events.put(lambda: operator._running._break(RuntimeError("over")))
+    thread.join(10)
+    assert accepted(emulator) == 4
+
+
+def test_a_dry_run_counts_and_sends_nothing(account, folder, tmp_path, told):
+    emulator = account()
+    expand(folder, tmp_path).dry_run()
+    assert "6 pictures. Nothing was sent" in told.text
+    assert emulator.state.ledger()["requests"].get("create", 0) == 0
+
+
+# -- killed anywhere --------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends here, as by SIGKILL."""
+
+
+class Gate:
+    """Counts what a process reads and writes, and kills it at a given one: from then on nothing of it goes on."""
+
+    def __init__(self, monkeypatch):
+        self.left = self.count = 10**9
+        self.dead = False
+        for module in (batch_journal, batch_run, collect):
+            for name in ("whole_file", "write_whole"):
+                if hasattr(module, name):
+                    monkeypatch.setattr(module, name, self.around(getattr(module, name)))
+        monkeypatch.setattr(SyncClient, "_send_once", self.around(SyncClient._send_once))
+        report = batch_run.BatchRun._report
+
+        def alive(run, *, force=False):
+            if self.dead:
+                raise Killed
+            report(run, force=force)
+
+        monkeypatch.setattr(batch_run.BatchRun, "_report", alive)
+
+    def around(self, function):
+        def gated(*arguments):
+            self.step()
+            answer = function(*arguments)
+            if not hasattr(answer, "__enter__"):
+                self.step()
+            return answer
+
+        return gated
+
+    def step(self):
+        self.left -= 1
+        self.dead = self.dead or self.left < 0
+        if self.dead:
+            raise Killed
+
+    def next_process(self, steps):
+        self.left, self.dead = steps, False
+
+
+@pytest.mark.parametrize("start", range(12))
+def test_killed_at_any_place_a_picture_is_paid_once_and_none_is_lost(account, folder, tmp_path, monkeypatch, start):
+    for name in "345":
+        (folder / f"{name}.png").unlink()
+    emulator = account(pictures="real", engine="reflect", latency=0.02)
+    gate, steps, tries = Gate(monkeypatch), 3 + start, 0
+    parameters = {"size": (1200, 500), "fit": "passes"} if start % 3 == 0 else {}
+    while True:
+        tries += 1
+        gate.next_process(steps)
+        try:
+            made = run(expand(folder, tmp_path, **parameters), try_number=tries)
+            break
+        except (Killed, KlingTransientError):
+            steps += 3 + start // 2
+            for thread in threading.enumerate():
+                if thread.name.startswith("kling-batch"):
+                    thread.join(10)
+    assert tries > 2
+    assert made["counts"]["succeeded"] == 3
+    tasks = {task for row in results(tmp_path) for task in row.get("passes", [row["task_id"]])}
+    assert accepted(emulator) == len(tasks)
+    assert made["units"] == 8.0 * len(tasks)
