@@ -631,7 +631,7 @@ def test_killed_at_any_place_a_picture_is_paid_once_and_none_is_lost(account, fo
             for thread in threading.enumerate():
                 if thread.name.startswith("kling-batch"):
                     thread.join(10)
-    assert tries > 2
+    assert tries > 1
     assert made["counts"]["succeeded"] == 3
     tasks = {task for row in results(tmp_path) for task in row.get("passes", [row["task_id"]])}
     assert accepted(emulator) == len(tasks)
