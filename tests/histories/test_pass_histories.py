@@ -121,7 +121,7 @@ def emulator():
 
 
 @pytest.fixture
-def gate(monkeypatch, sleeps, emulator):
+def gate(monkeypatch, sleeps, polls_sleep, emulator):
     gate = Gate()
 
     def meanwhile():
@@ -129,6 +129,7 @@ def gate(monkeypatch, sleeps, emulator):
         emulator.state.advance(LATENCY)
 
     sleeps.meanwhile = meanwhile
+    polls_sleep(lambda seconds: meanwhile())
     base = SimpleNamespace(time=time.time, sleep=sleeps)
     monkeypatch.setattr("airflow_kling.operators.base.time", base)
     for owner in (FileRecords, StateStoreRecords):
@@ -206,17 +207,10 @@ class World:
             self.gate.kill_at = None
 
     def _fire(self, trigger):
-        async def sleep(seconds):
-            await asyncio.sleep(0)
-            self.emulator.wait_for_pictures()
-            self.emulator.state.advance(LATENCY)
-
         async def first_event():
             return await anext(trigger.run())
 
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("airflow_kling.triggers.kling.asyncio", SimpleNamespace(sleep=sleep))
-            return json.loads(json.dumps(asyncio.run(first_event()).payload))
+        return json.loads(json.dumps(asyncio.run(first_event()).payload))
 
     def tries(self, *kills):
         """Run tries until one is the last, each killed where it is said."""
