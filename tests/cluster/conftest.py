@@ -1,0 +1,44 @@
+"""The cluster suite: not collected unless asked for, what it starts, and its closing line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+collect_ignore = [] if os.environ.get("KLING_CLUSTER") else ["test_cluster.py"]
+
+HERE = Path(__file__).parent
+# The suite's own package, and the kill suite's: test modules are imported one by one, and know no siblings.
+sys.path[:0] = [str(HERE), str(HERE.parent / "kills")]
+
+CLOSING: list[str] = []
+"""The closing line, once there is one."""
+
+
+@pytest.fixture(scope="session")
+def closing() -> list[str]:
+    """Where the closing line goes."""
+    return CLOSING
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """Two Celery workers, two triggerers, Redis, PostgreSQL, and Kling."""
+    for name, module in {"psycopg2-binary": "psycopg2", "asyncpg": "asyncpg", "celery": "celery"}.items():
+        if importlib.util.find_spec(module) is None:
+            pytest.fail(f'{name} is missing: pip install psycopg2-binary asyncpg "celery[redis]<5.7" …-celery')
+    from fleet.fleet import Fleet
+
+    with Fleet(tmp_path_factory.mktemp("cluster"), HERE / "dags") as fleet:
+        yield fleet
+
+
+def pytest_unconfigure() -> None:
+    """Print the closing line, below everything that pytest prints."""
+    for line in CLOSING:
+        print(line)
