@@ -19,6 +19,9 @@ from fleet.fleet import DAG_ID, TRIGGERERS, TaskInstance
 
 RUN_ID = "run"
 MAPPED, BATCHED = 60, 240
+MIDWAY = 120
+"""Accepted tasks, of which most are the batch's."""
+
 LIMIT = 300.0
 RUN_LIMIT = 1200.0
 BATCHES = {"expand_batch", "film_batch"}
@@ -62,7 +65,7 @@ def _kill_the_batch_worker(fleet, say) -> dict[tuple[str, int], int]:
         pids = {ti.task_id: ti.pid for ti in _running(fleet)}
         name = fleet.worker_of(pids.get("expand_batch")) or ""
         mapped = fleet.worker_of(pids.get("expand"))
-        return bool(name) and mapped == name and fleet.broker.queued and fleet.kling.ledger()["accepted_tasks"] > 60
+        return bool(name) and mapped == name and fleet.broker.queued and fleet.kling.ledger()["accepted_tasks"] > MIDWAY
 
     wait_until("a batch and a mapped task run on one worker, and others are queued", under_way, LIMIT)
     family = fleet.site.family(name)

@@ -24,7 +24,7 @@ CONCURRENCY = 4
 
 LATENCY = 4.0
 #: The account's slots are shared out between the pools of the mapped tasks and the batch, as in the README.
-POOLS = {"kling_images": 20, "kling_clips": 20}
+POOLS = {"kling_images": 30, "kling_clips": 30}
 BATCH_SLOTS = 20
 QUOTA = sum(POOLS.values()) + BATCH_SLOTS
 
