@@ -1,4 +1,4 @@
-"""The command line: ``airflow-kling demo``, ``emulator`` and ``plan``."""
+"""The command line: ``airflow-kling demo``, ``emulator``, ``plan`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from airflow_kling import __version__
 from airflow_kling.api.checks import MAX_N, MAX_RATIO
+from airflow_kling.doctor.command import add_arguments as add_doctor_arguments
+from airflow_kling.doctor.command import run as run_doctor
 from airflow_kling.emulator.command import add_arguments as add_emulator_arguments
 from airflow_kling.emulator.command import run as run_emulator
 from airflow_kling.plan_command import add_arguments as add_plan_arguments
@@ -49,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="show what reframing a picture takes and costs; sends nothing")
     add_plan_arguments(plan)
     plan.set_defaults(run=run_plan)
+    doctor = commands.add_parser("doctor", help="say what is wrong with a connection or this deployment; pays nothing")
+    add_doctor_arguments(doctor)
+    doctor.set_defaults(run=run_doctor)
     return parser
 
 

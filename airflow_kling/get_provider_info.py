@@ -85,7 +85,7 @@ def get_provider_info() -> dict[str, object]:
                     "record_path": {
                         "description": "Folder or prefix for the records of what was submitted, which keep a retry "
                         "from paying twice. Without it Airflow's task state store is used (3.3 and later), else the "
-                        "folder of the results.",
+                        "folder of the results. The DAGs kling_report and kling_recover read it.",
                         "version_added": None,
                         "type": "string",
                         "example": "s3://conn@bucket/kling-records",

@@ -10,12 +10,12 @@ from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_kling.api.codes import CODES
-from airflow_kling.api.envelope import Answer, Page, parse_page, parse_task, parse_tasks
+from airflow_kling.api.envelope import Answer, Page, parse_packs, parse_page, parse_task, parse_tasks
 from airflow_kling.api.families import Family, get_family
 from airflow_kling.api.faults import Created, FaultInfo, FaultKind
-from airflow_kling.api.gateways import Account
+from airflow_kling.api.gateways import GATEWAYS, Account
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.models import Task
+from airflow_kling.api.models import Pack, Task
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
@@ -26,6 +26,12 @@ MAX_ANSWER_BYTES = 1024 * 1024
 MAX_LIST_BYTES = 8 * 1024 * 1024
 MAX_PAGE_SIZE = 500
 MAX_PAGE = 1000
+
+PROBE_TASK_ID = "airflow-kling-connection-test"
+"""The id of a task that does not exist: asking for it is free, and tells a missing route from a missing task."""
+
+PACKS_BACK = 400 * 86_400
+"""Seconds within which a resource pack was bought that may be in force: the longest lasts a year."""
 
 ATTEMPTS = 4
 FIRST_DELAY = 1.0
@@ -125,6 +131,20 @@ def _list_url(account: Account, family: str, page: int, page_size: int) -> str:
             raise InputFault(name, value, f"a whole number from 1 to {most:,}", "correct it")
     query = urlencode({"pageNum": page, "pageSize": page_size})
     return f"{account.url(row.route)}?{query}"
+
+
+def packs_call(account: Account, now: float) -> Call[list[Pack]] | None:
+    """
+    Return the call that asks for the account's resource packs, None where the gateway documents none.
+
+    :param account: Of which gateway.
+    :param now: Seconds since the epoch; packs are found by the time they were bought.
+    """
+    route = GATEWAYS[account.gateway].packs_route
+    if route is None:
+        return None
+    query = urlencode({"start_time": int((now - PACKS_BACK) * 1000), "end_time": int(now * 1000)})
+    return Call("GET", f"{account.base_url}/{route}?{query}", parse_packs)
 
 
 def may_resend(method: str, info: FaultInfo, attempt: int, *, token_renewable: bool) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from airflow_kling.api.codes import ROUTE_MISSING_HINT, code_kind, status_kind
 from airflow_kling.api.families import Family, OutputKind
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
-from airflow_kling.api.models import Output, Task, TaskStatus
+from airflow_kling.api.models import Output, Pack, Task, TaskStatus
 from airflow_kling.api.redact import redact
 
 MAX_RETRY_AFTER = 3600.0
@@ -130,6 +130,37 @@ def parse_page(family: Family, answer: Answer, wanted: Container[str] | None = N
         except ApiFault:
             continue
     return Page(tasks, len(rows))
+
+
+def parse_packs(answer: Answer) -> list[Pack]:
+    """
+    Return the resource packs of an account, those in force first; rows that cannot be read are left out.
+
+    :param answer: What came.
+    :raises ApiFault: for everything that is not a list of packs.
+    """
+    payload = _payload(answer)
+    data = payload.get("data")
+    code = _code(data.get("code")) if isinstance(data, dict) else None
+    if isinstance(data, dict) and code is not None and code not in _OK_CODES:
+        raise _fault(answer, code, payload, _text(data.get("msg")))
+    rows = data.get("resource_pack_subscribe_infos") if isinstance(data, dict) else None
+    if rows is None and isinstance(data, dict):
+        return []
+    if not isinstance(rows, list):
+        raise _malformed(answer, payload, "no list of resource packs")
+    packs = [
+        Pack(
+            name=redact(_text(row.get("resource_pack_name"))),
+            total=_number(row.get("total_quantity")),
+            remaining=_number(row.get("remaining_quantity")),
+            ends_at=_moment(row.get("invalid_time")),
+            in_force=_text(row.get("status")) == "online",
+        )
+        for row in rows
+        if isinstance(row, Mapping)
+    ]
+    return sorted(packs, key=lambda pack: not pack.in_force)
 
 
 def parse_bare_task(family: Family, fields: Mapping[str, Any]) -> Task:

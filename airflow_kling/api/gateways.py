@@ -27,6 +27,7 @@ class Gateway:
     :param lookup_by_external_id: Whether its answer to a query by ``external_task_id`` is to be believed, "not found"
         included.
     :param list_tasks: Whether its list of tasks is to be believed.
+    :param packs_route: Path below the base URL where it tells the account's resource packs, if it does.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Gateway:
     takes_key_pair: bool
     lookup_by_external_id: bool
     list_tasks: bool
+    packs_route: str | None = None
 
     @property
     def auth_of(self) -> str:
@@ -43,13 +45,13 @@ class Gateway:
 
 
 #: Kling: general information of its documents, where the Singapore host replaced ``api.klingai.com``. CometAPI: its
-#: pages on Kling; it documents neither look-up, so neither is believed.
+#: pages on Kling; it documents neither look-up, so neither is believed, and no resource packs.
 GATEWAYS: dict[str, Gateway] = {
     gateway.name: gateway
     for gateway in (
         Gateway("cometapi", "https://api.cometapi.com", "/kling/v1", False, False, False),
-        Gateway("kling", "https://api-singapore.klingai.com", "/v1", True, True, True),
-        Gateway("kling-cn", "https://api-beijing.klingai.com", "/v1", True, True, True),
+        Gateway("kling", "https://api-singapore.klingai.com", "/v1", True, True, True, "account/costs"),
+        Gateway("kling-cn", "https://api-beijing.klingai.com", "/v1", True, True, True, "account/costs"),
     )
 }
 

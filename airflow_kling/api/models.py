@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,6 +42,36 @@ class TaskStatus(StrEnum):
     @property
     def ended(self) -> bool:
         return self in (TaskStatus.SUCCEEDED, TaskStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """
+    A resource pack of an account.
+
+    :param name: As the vendor names it, e.g. ``Trial-Image-1000Units-9Con-1Months``.
+    :param total: Units bought.
+    :param remaining: Units left; the documents say that it lags up to 12 hours.
+    :param ends_at: When it expires.
+    :param in_force: Whether tasks are taken from it.
+    """
+
+    name: str
+    total: float | None
+    remaining: float | None
+    ends_at: datetime | None
+    in_force: bool
+
+    @property
+    def kind(self) -> str:
+        """``image`` or ``video``, by its name; empty where that does not tell."""
+        return next((kind for kind in ("image", "video") if kind in self.name.lower()), "")
+
+    @property
+    def concurrency(self) -> int | None:
+        """Tasks at a time, by its name; None where that does not tell."""
+        found = re.search(r"(?<!\d)(\d{1,4})Con(?![a-z])", self.name)
+        return int(found.group(1)) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,32 @@ def listed(tasks: Sequence[TaskView], request_id: str, link: Link) -> dict[str, 
     return _envelope(request_id, [_task(task, link) for task in tasks])
 
 
+def packs(rows: Sequence[tuple[str, float, float]], begins: int, ends: int, request_id: str) -> dict[str, Any]:
+    """
+    Return the answer to a query of the account's resource packs.
+
+    :param rows: Name, units bought and units left of each.
+    :param begins: Unix milliseconds since which they are in force.
+    :param ends: Unix milliseconds at which they expire.
+    :param request_id: Of the answer.
+    """
+    infos = [
+        {
+            "resource_pack_name": name,
+            "resource_pack_id": f"emu-pack-{place}",
+            "resource_pack_type": "decreasing_total",
+            "total_quantity": total,
+            "remaining_quantity": left,
+            "purchase_time": begins,
+            "effective_time": begins,
+            "invalid_time": ends,
+            "status": "online" if left > 0 else "runOut",
+        }
+        for place, (name, total, left) in enumerate(rows)
+    ]
+    return _envelope(request_id, {"code": 0, "msg": "", "resource_pack_subscribe_infos": infos})
+
+
 def refused(refusal: Refusal, request_id: str) -> dict[str, Any]:
     """Return the answer of a refusal in its shape."""
     if refusal.shape is Shape.NO_ROUTE:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from airflow_kling import __version__
-from airflow_kling.api.families import FAMILIES, Family
+from airflow_kling.api.families import FAMILIES, Family, OutputKind
 from airflow_kling.emulator import answers
 from airflow_kling.emulator.accounts import check_authorization
 from airflow_kling.emulator.delivery import Delivery, access_denied, injected_refusal
@@ -40,6 +40,13 @@ HEADER = "X-Kling-Emulator"
 MAX_PAGE, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE = 1000, 500, 30
 
 STAND_IN_NOTE = "the image URL was not read (only loopback is): a drawn picture stands in"
+
+PACKS_ROUTE = "/account/costs"
+PACKS = (
+    (OutputKind.IMAGE, "Trial-Image-1000Units-{quota}Con-1Months", 1000.0),
+    (OutputKind.VIDEO, "Trial-Video-100Units-{quota}Con-1Months", 100.0),
+)
+"""Kind, name and units of the packs that every account has; spending more than they hold is not refused."""
 
 _FAMILIES_BY_ROUTE = {family.route: family for family in FAMILIES.values()}
 _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -104,6 +111,7 @@ class EmulatorApp:
 
     def _control_routes(self) -> list[Route]:
         return [
+            Route(PACKS_ROUTE, self._packs, methods=["GET"]),
             Route("/_emulator/", self._index, methods=["GET"]),
             Route("/_emulator/ledger", self._ledger, methods=["GET"]),
             Route("/_emulator/faults", self._show_faults, methods=["GET"]),
@@ -248,6 +256,24 @@ class EmulatorApp:
             raise OSError("HTTP 404")
         return path.read_bytes()
 
+    async def _packs(self, request: Request) -> Response:
+        """Answer what is left of the account's resource packs, those that were bought in the asked time."""
+        request_id = f"emu-request-{next(self._request_numbers)}"
+        state = self.state
+        try:
+            header = request.headers.get("authorization")
+            account = check_authorization(header, Dialect.KLING, state.settings, time.time())
+            first, last = (_milliseconds(request, name) for name in ("start_time", "end_time"))
+        except Refusal as refusal:
+            return _refused(refusal, request_id)
+        bought = state.now_ms() - 86_400_000
+        rows = [
+            (name.format(quota=state.settings.quota or 99), total, max(total - state.spent(account, kind), 0.0))
+            for kind, name, total in PACKS
+            if first <= bought <= last
+        ]
+        return JSONResponse(answers.packs(rows, bought, bought + 30 * 86_400_000, request_id))
+
     # Results
 
     async def _download(self, request: Request) -> Response:
@@ -359,6 +385,13 @@ def _number(request: Request, name: str, default: int, largest: int) -> int:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= largest):
         raise Refusal(1201, f"{name} is invalid: must be an integer from 1 to {largest}")
+    return int(text)
+
+
+def _milliseconds(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 15):
+        raise Refusal(1201, f"{name} is invalid: must be Unix milliseconds")
     return int(text)
 
 

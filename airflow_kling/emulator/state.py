@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from airflow_kling.api.families import Family
+from airflow_kling.api.families import Family, OutputKind
 from airflow_kling.emulator.clock import Clock, milliseconds
 from airflow_kling.emulator.faults import Effect, Fault, FaultBook, Place, Stage, Subject
 from airflow_kling.emulator.orders import FoundClip, MadeOutput, Order
@@ -168,6 +168,7 @@ class _Books:
     max_slots: int = 0
     billed_tasks: int = 0
     units: float = 0.0
+    spent: Counter[tuple[str, str]] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
     creates: list[CreateRow] = field(default_factory=list)
     downloads: list[DownloadRow] = field(default_factory=list)
@@ -419,6 +420,17 @@ class EmulatorState:
                 "max_slots_in_use": books.max_slots,
             }
 
+    def spent(self, account: str, kind: OutputKind) -> float:
+        """
+        Return the units that an account has spent on one kind of output.
+
+        :param account: Whose.
+        :param kind: Of what.
+        """
+        with self._lock:
+            self._settle()
+            return self._books.spent[account, kind.value]
+
     def reset(self) -> None:
         """Forget everything: tasks, ledger, fault rules, and what the clock was advanced."""
         with self._lock:
@@ -497,6 +509,7 @@ class EmulatorState:
         if record.end_word == SUCCEED:
             books.billed_tasks += 1
             books.units += record.order.units
+            books.spent[record.account, record.order.family.kind.value] += record.order.units  # type: ignore[assignment]
 
     def _view(self, record: _Record) -> TaskView:
         word, updated = self._status(record)

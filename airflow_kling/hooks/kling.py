@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_kling.api.auth import TokenSource
+from airflow_kling.api.calls import PROBE_TASK_ID
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.inputs import shown
@@ -21,7 +22,7 @@ from airflow_kling.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOU
 from airflow_kling.hooks.client import AsyncClient, BearerAuth, SyncClient, make_session, shared_session
 from airflow_kling.hooks.options import account_from_connection, options_from_extra
 from airflow_kling.hooks.storage import fetcher, storage_path
-from airflow_kling.lifecycle.collect import DEFAULT_NAME, collect, manifest, summary
+from airflow_kling.lifecycle.collect import DEFAULT_NAME, collect, manifest, store_manifest, summary
 from airflow_kling.lifecycle.wait import Outcome
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
     from airflow_kling.api.gateways import Account
     from airflow_kling.api.models import Task
     from airflow_kling.hooks.options import TransportOptions
-    from airflow_kling.lifecycle.collect import Edit, Fetch
+    from airflow_kling.lifecycle.collect import Edit, Fetch, Stored
     from airflow_kling.lifecycle.end import End
-
-PROBE_TASK_ID = "airflow-kling-connection-test"
 
 
 class KlingHook(HttpHook):
@@ -164,30 +163,39 @@ class KlingHook(HttpHook):
         output_name: str | None = None,
         include_urls: bool = False,
         edit: Edit | None = None,
+        earlier: Sequence[Task] = (),
     ) -> dict[str, Any]:
         """
-        Store what a task made, and return the manifest.
+        Store what a task made and its manifest beside it; returns the manifest.
 
         :param task: A task that succeeded.
         :param output_path: Folder or prefix; without one nothing is stored.
         :param output_name: What files are called, without their ending: a text with ``{task_id}`` and ``{index}``.
         :param include_urls: Whether the manifest holds the signed links.
         :param edit: Is shown every whole download before it is stored, and may have other bytes stored instead.
+        :param earlier: The tasks of the passes before it.
         :raises KlingError: where a result cannot be downloaded, or is not what it should be.
         """
-        stored = None
-        if output_path:
-            with errors_for(f"task {task.task_id}"):
-                stored = collect(
-                    task,
-                    storage_path(output_path),
-                    self.fetch,
-                    renew=lambda: self.client.get_task(task.task_id, task.family),
-                    name=output_name or DEFAULT_NAME,
-                    edit=edit,
-                )
+
+        def made(stored: dict[int, Stored] | None = None) -> dict[str, Any]:
+            return manifest(task, self.kling_conn_id, stored, include_urls=include_urls, earlier=earlier)
+
+        if not output_path:
+            self.log.info("Kling task %s has ended: %s", task.task_id, summary(task, None))
+            return made()
+        directory, name = storage_path(output_path), output_name or DEFAULT_NAME
+        with errors_for(f"task {task.task_id}"):
+            stored = collect(
+                task,
+                directory,
+                self.fetch,
+                renew=lambda: self.client.get_task(task.task_id, task.family),
+                name=name,
+                edit=edit,
+            )
+        store_manifest(made(stored), directory, name, task.task_id)
         self.log.info("Kling task %s collected: %s", task.task_id, summary(task, output_path))
-        return manifest(task, self.kling_conn_id, stored, include_urls=include_urls)
+        return made(stored)
 
     def succeeded(self, end: End, timeout: float) -> Task:
         """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -109,13 +110,13 @@ def collect(
     return stored
 
 
-def file_name(template: str, task_id: str, index: int) -> str:
+def file_name(template: str, task_id: str, index: int | str) -> str:
     """
     Return the name of an output's file, without its ending.
 
     :param template: A text with ``{task_id}`` and ``{index}``; folders below the output path are allowed.
     :param task_id: The vendor's id, which is not trusted.
-    :param index: Position of the output.
+    :param index: Position of the output, or another word in its place.
     :raises InputFault: for a template that cannot be filled in, or that leaves the folder.
     """
     safe_id = re.sub(r"[^A-Za-z0-9._-]", "_", task_id)
@@ -164,7 +165,12 @@ def check_writable(directory: Any) -> None:
 
 
 def manifest(
-    task: Task, kling_conn_id: str, stored: dict[int, Stored] | None = None, *, include_urls: bool = False
+    task: Task,
+    kling_conn_id: str,
+    stored: dict[int, Stored] | None = None,
+    *,
+    include_urls: bool = False,
+    earlier: Sequence[Task] = (),
 ) -> dict[str, Any]:
     """
     Return what every operator gives as XCom; what is not known is None.
@@ -173,8 +179,11 @@ def manifest(
     :param kling_conn_id: The connection that made it.
     :param stored: Where its outputs lie, by index.
     :param include_urls: Whether to add the signed links, which XCom then shows.
+    :param earlier: The tasks of the passes before it: ``units`` is the sum, and ``passes`` has the ids of all.
     """
     stored = stored or {}
+    units = [each.units for each in (*earlier, task)]
+    passes = {"passes": [each.task_id for each in (*earlier, task)]} if earlier else {}
     return {
         "family": task.family,
         "task_id": task.task_id,
@@ -185,10 +194,33 @@ def manifest(
             _output_row(output, stored.get(output.index)) | ({"url": output.url} if include_urls else {})
             for output in task.outputs
         ],
-        "units": task.units,
+        "units": None if None in units else sum(filter(None, units)),
         "created_at": _iso(task.created_at),
         "finished_at": _iso(task.updated_at) if task.status.ended else None,
-    }
+    } | passes
+
+
+def store_manifest(made: Mapping[str, Any], directory: Any, name: str, label: str) -> None:
+    """
+    Write a manifest beside its files, as JSON; without signed links, where it holds them: the folder may be public.
+
+    :param made: The manifest.
+    :param directory: The folder or prefix of the results.
+    :param name: What files are called; ``{index}`` becomes ``manifest``.
+    :param label: Id of the task, for the name.
+    """
+    content = json.dumps(without_links(made), indent=2) + "\n"
+    write_whole(directory / f"{file_name(name, label, 'manifest')}.json", content.encode())
+
+
+def without_links(made: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return a manifest without the signed links that it may hold.
+
+    :param made: The manifest.
+    """
+    rows = [{name: value for name, value in row.items() if name != "url"} for row in made["outputs"]]
+    return {**made, "outputs": rows}
 
 
 def summary(task: Task, place: str | None) -> str:

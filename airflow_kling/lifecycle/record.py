@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, BinaryIO, Protocol
 
@@ -40,6 +40,8 @@ class Record:
     :param task_id: The vendor's id, once accepted.
     :param earlier: The task that stands if this create turns out to have made none.
     :param source_size: Width and height in pixels of the picture that a reframing was planned for.
+    :param family: Name of the family, for who reads the record without its operator.
+    :param origin: The task instance that it was made for: DAG, run, task, map index.
     """
 
     stage: Stage
@@ -52,6 +54,8 @@ class Record:
     task_id: str | None = None
     earlier: Record | None = None
     source_size: tuple[int, int] | None = None
+    family: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
 
+from airflow_kling.lifecycle.collect import without_links
 from airflow_kling.lifecycle.files import write_whole
 from airflow_kling.lifecycle.record import RecordPath
 
@@ -27,9 +28,8 @@ def remember_made(path: RecordPath, manifest: Mapping[str, Any], now: float) -> 
     :param manifest: With the places of its outputs.
     :param now: Seconds since the epoch.
     """
-    # Without signed links, where the manifest holds them: the folder may be a public one.
-    outputs = [{name: value for name, value in output.items() if name != "url"} for output in manifest["outputs"]]
-    write_whole(path, json.dumps({"at": now, "manifest": {**manifest, "outputs": outputs}}).encode())
+    kept = without_links(manifest)  # the folder may be a public one
+    write_whole(path, json.dumps({"at": now, "manifest": kept}).encode())
 
 
 def find_made(

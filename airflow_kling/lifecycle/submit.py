@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from airflow_kling.api.calls import TaskRequest
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
@@ -53,6 +54,7 @@ class Work:
     :param retried: Whether an earlier try of this epoch may have submitted.
     :param on_existing: What a clear does with an earlier task.
     :param source_size: Width and height in pixels of the picture that a reframing was planned for.
+    :param origin: The task instance that it is made for: DAG, run, task, map index.
     """
 
     family: str
@@ -64,6 +66,7 @@ class Work:
     retried: bool = False
     on_existing: OnExisting = OnExisting.REATTACH
     source_size: tuple[int, int] | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,12 @@ class Submitted:
 
     :param task: As last seen.
     :param kling_conn_id: The connection that made it.
+    :param is_new: Whether its id was not known before: it was made now, or by an earlier try that did not live to tell.
     """
 
     task: Task
     kling_conn_id: str
+    is_new: bool = False
 
 
 class Submission:
@@ -113,6 +118,8 @@ class Submission:
         #: The record as this process last read or wrote it: another process of the same task may write it, too.
         self._seen: Record | None = None
         self._unsent: Record | None = None
+        #: The id of a task that only an intent was known of.
+        self._learned = ""
 
     def run(self) -> Submitted:
         """
@@ -141,6 +148,7 @@ class Submission:
                 return self._take_up(record)
             task = self._resolve(record) if record.stage is Stage.INTENT else None
             if task is not None:
+                self._learned = task.task_id
                 return self._judge(task, replace(record, stage=Stage.SUBMITTED, task_id=task.task_id))
             if record.earlier is None:
                 return self._create(record.generation, record.external_task_id)
@@ -299,6 +307,8 @@ class Submission:
             at=self._now(),
             earlier=earlier,
             source_size=work.source_size,
+            family=work.family,
+            origin=work.origin,
         )
         for conn_id in first:
             try:
@@ -327,11 +337,12 @@ class Submission:
                 self._sleep(delay)
             else:
                 self._log.info(
-                    "Kling task %s (%s) submitted to %s, external id %s",
+                    "Kling task %s (%s) submitted to %s, external id %s: %s",
                     task.task_id,
                     task.family,
                     client.account.gateway,
                     intent.external_task_id,
+                    estimate_text(request),
                 )
                 return self._remember(intent, task)
         raise AssertionError("the last delay is None")
@@ -401,7 +412,8 @@ class Submission:
                 if current is not None and current.epoch > known.epoch:
                     raise _overtaken(known)
                 break
-        return Submitted(task, record.kling_conn_id)
+        is_new = record.stage is Stage.INTENT or task.task_id == self._learned
+        return Submitted(task, record.kling_conn_id, is_new)
 
     def _write(self, record: Record) -> None:
         self._records.save(record)
@@ -410,6 +422,17 @@ class Submission:
     def _external_id(self, generation: int) -> str:
         epoch = self._work.epoch if self._work.on_existing is OnExisting.RESUBMIT else 0
         return self._work.external_id(epoch, generation)
+
+
+def estimate_text(request: TaskRequest) -> str:
+    """
+    Return what a request will cost by Kling's price list, in words.
+
+    :param request: Checked.
+    """
+    if request.units is None or request.price is None:
+        return "no list price is known"
+    return f"about {request.units:g} units, ${request.price:.3f} at Kling's list price"
 
 
 class _Changed(Exception):

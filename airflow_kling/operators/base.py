@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_kling.api.checks import check_age, check_choice, check_seconds
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.operators.links import LINKS, push_links
+from airflow_kling.operators.outcome import tell_failed, tell_made, tell_submitted
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -253,6 +254,7 @@ class KlingTaskBaseOperator(BaseOperator):
                     if not is_pressure(fault):
                         raise
                     pressure = self._wait_for_slot(fault, pressure, submission.kling_conn_id)
+        tell_submitted(context, submitted)
         task_id, place = submitted.task.task_id, self.output_path if self.wait_for_completion else None
         context["ti"].xcom_push(key="task_id", value=task_id)
         push_links(context, task_id, self.family, submitted.kling_conn_id, place)
@@ -305,8 +307,10 @@ class KlingTaskBaseOperator(BaseOperator):
         from airflow_kling.hooks.kling import KlingHook
 
         hook = KlingHook(end.kling_conn_id)
+        tell_failed(context, end, self.output_path, self.log)
         task = hook.succeeded(end, self.timeout)
         manifest = hook.collect(task, self.output_path, output_name=self.output_name, include_urls=self.include_urls)
+        tell_made(context, [task], manifest, self.output_path, self.log)
         if self.reuse:
             from airflow_kling.operators.work import keep_for_reuse
 

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.operators.links import LINKS, push_links
+from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
 
 
@@ -70,6 +71,8 @@ class KlingCollectOperator(BaseOperator):
             end = End(
                 Outcome.FAILED, task.task_id, task.family, self.kling_conn_id, task.message, task.request_id, task.units
             )
+            tell_failed(context, end, self.output_path, self.log)
             raise error_from_end(end, 0)
         manifest = hook.collect(task, self.output_path, output_name=self.output_name, include_urls=self.include_urls)
+        tell_made(context, [task], manifest, self.output_path, self.log)
         return push(context, self.outlets, manifest)

@@ -31,7 +31,8 @@ def asset_extra(manifest: Mapping[str, Any], stored: Iterable[Mapping[str, Any]]
     """
     files = [{name: row[name] for name in ("uri", "size_bytes", "sha256")} for row in stored]
     first = files[0] if files else {}
-    return first | {"files": files, "task_id": manifest["task_id"], "units": manifest["units"]}
+    ids = {name: manifest[name] for name in ("family", "task_id", "units")}
+    return first | {"files": files} | ids
 
 
 def _tell(event: Any, outlet: Any, manifest: Mapping[str, Any], stored: list[dict[str, Any]]) -> None:

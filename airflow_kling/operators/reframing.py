@@ -14,7 +14,7 @@ from airflow_kling.api.redact import redact
 from airflow_kling.exceptions import error_from_end, errors_for
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
-from airflow_kling.lifecycle.collect import DEFAULT_NAME, Edit, collect, manifest
+from airflow_kling.lifecycle.collect import DEFAULT_NAME, Edit, collect, manifest, store_manifest
 from airflow_kling.lifecycle.fingerprint import source_of_task
 from airflow_kling.lifecycle.original import Original, fetch_original, read_original
 from airflow_kling.lifecycle.record import Record, Stage
@@ -22,6 +22,7 @@ from airflow_kling.lifecycle.source import Source
 from airflow_kling.lifecycle.wait import Outcome
 from airflow_kling.media.edit import finish_picture, pasted_size
 from airflow_kling.media.picture import MADE, open_upright, upright_size
+from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
 from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reuse, make_work, records_of, reused
 
@@ -93,6 +94,7 @@ class Reframing:
         """
         operator = self._operator
         if end is not None and end.outcome is not Outcome.SUCCEEDED:
+            tell_failed(self._context, end, operator.output_path, operator.log)
             raise error_from_end(end, operator.timeout)
         durable = records_of(operator, self._context).durable
         if end is not None and not durable:
@@ -121,6 +123,7 @@ class Reframing:
             if not submitted.task.status.ended:
                 pressure = operator.fresh_pressure()  # the next pass has the whole submit_timeout, too
             hook = KlingHook(end.kling_conn_id)
+            tell_failed(self._context, end, operator.output_path, operator.log)
             task = hook.succeeded(end, operator.timeout)
             tasks.append(task)
             last, came = todo, _came_back(task, hook) if todo.passes[1:] else None
@@ -191,11 +194,11 @@ class Reframing:
             output_name=operator.output_name,
             include_urls=operator.include_urls,
             edit=self._edit(plan, last.after),
+            earlier=tasks[:-1],
         )
         if tasks[1:]:
-            units = [task.units for task in tasks]
-            collected["units"] = sum(filter(None, units)) if None not in units else None
-            collected["passes"] = [task.task_id for task in tasks]
+            operator.log.info("%d passes, %s units in all", len(tasks), collected["units"])
+        tell_made(self._context, tasks, collected, operator.output_path, operator.log)
         if operator.reuse:
             keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
         return push(self._context, operator.outlets, collected)
@@ -221,16 +224,18 @@ class Reframing:
         operator.log.info("No pass is needed (%s): nothing is sent, nothing is paid", _shown(plan))
         name = external_id_of(self._context["ti"])
         task = Task(operator.family, name, status=TaskStatus.SUCCEEDED, outputs=(Output(0, OutputKind.IMAGE, ""),))
+        directory, file = storage_path(operator.output_path), operator.output_name or DEFAULT_NAME
         with errors_for():
             stored = collect(
                 task,
-                storage_path(operator.output_path),
+                directory,
                 lambda _: iter([self._original().data]),
-                name=operator.output_name or DEFAULT_NAME,
+                name=file,
                 edit=lambda stream, _: finish_picture(stream, plan),
             )
-        row = manifest(task, operator.kling_conn_id, stored)
-        return row | {"task_id": None, "units": 0.0}
+        made = manifest(task, operator.kling_conn_id, stored) | {"task_id": None, "units": 0.0}
+        store_manifest(made, directory, file, name)
+        return made
 
 
 def original_of(operator: KlingExpandImageOperator) -> Original:

@@ -88,6 +88,7 @@ def make_work(
         retried=ti.try_number > first_try,
         on_existing=OnExisting(operator.on_existing),
         source_size=source_size,
+        origin=origin_of(ti),
     )
 
 
@@ -118,6 +119,15 @@ def read_fields(
 
 def _getter(kling_conn_id: str) -> Callable[[str, str, str], Task]:
     return lambda conn_id, task_id, family: KlingHook(conn_id or kling_conn_id).get_task(task_id, family)
+
+
+def origin_of(ti: Any) -> dict[str, Any]:
+    """
+    Return what tells a task instance from all others.
+
+    :param ti: The task instance.
+    """
+    return {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
 
 
 def first_try_of_epoch(ti: Any) -> int:
@@ -151,18 +161,28 @@ def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], numb
     :param context: Airflow's context.
     :param number: Which of them, from 0.
     """
-    if not _record_path() and "task_state_store" in context:
+    if not record_path() and "task_state_store" in context:
         keeps = airflow.__version__.startswith("3.3.")
         return StateStoreRecords(context["task_state_store"], _record_key(number), survive_clear=keeps)
-    folder = _record_path() or operator.output_path
+    folder = record_path() or operator.output_path
     if not folder:
         return NoRecords()
-    path = storage_path(folder) / RECORD_FOLDER / f"{external_id_of(context['ti'], number)}.json"
+    path = record_folder(folder) / f"{external_id_of(context['ti'], number)}.json"
     # The author may have changed the folder of the results with the clear.
-    return FileRecords(path, survive_clear=bool(_record_path()))
+    return FileRecords(path, survive_clear=bool(record_path()))
 
 
-def _record_path() -> str:
+def record_folder(folder: str) -> Any:
+    """
+    Return where the records of a folder lie.
+
+    :param folder: ``[kling] record_path``, or an ``output_path``.
+    """
+    return storage_path(folder) / RECORD_FOLDER
+
+
+def record_path() -> str:
+    """Return ``[kling] record_path``, empty where it is not set."""
     return conf.get("kling", "record_path", fallback="") or ""
 
 
@@ -171,11 +191,11 @@ def _record_key(number: int) -> str:
 
 
 def _made_path(operator: KlingTaskBaseOperator, of_fingerprint: str) -> Any:
-    folder = _record_path() or operator.output_path or ""
+    folder = record_path() or operator.output_path or ""
     finishing = operator.finishing()
     # Hashed once more: a record that somebody else wrote names no path.
     name = hashlib.sha256(f"{of_fingerprint}{finishing or ''}".encode()).hexdigest()
-    return storage_path(folder) / RECORD_FOLDER / "made" / f"{name}.json"
+    return record_folder(folder) / "made" / f"{name}.json"
 
 
 def reused(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None:
@@ -246,11 +266,11 @@ def external_id_of(ti: Any, number: int = 0, epoch: int = 0, generation: int = 0
     :param epoch: See :class:`~airflow_kling.lifecycle.submit.Work`.
     :param generation: See :class:`~airflow_kling.lifecycle.submit.Work`.
     """
-    tag = deployment_tag(_deployment())
+    tag = deployment_tag(deployment_name())
     return external_task_id(tag, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, number, epoch, generation)
 
 
-def _deployment() -> str:
+def deployment_name() -> str:
     """Return what tells this deployment from another that shares the account: every worker must see the same."""
     webserver = "webserver" if airflow.__version__.startswith("2.") else "api"
     sources = (("kling", "deployment"), (webserver, "base_url"), ("core", "execution_api_server_url"))

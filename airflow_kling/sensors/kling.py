@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_kling.api.families import IMAGE_EXPANSION, get_family
 from airflow_kling.operators.base import DEFERRAL_MARGIN
 from airflow_kling.operators.links import LINKS, push_links
+from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -155,10 +156,12 @@ class KlingTaskSensor(BaseSensorOperator):
 
         if end.outcome is Outcome.TIMED_OUT:
             raise AirflowSensorTimeout(end_text(end, self.timeout, retried=False))
+        tell_failed(context, end, self.output_path, self.log)
         task = self._hook.succeeded(end, self.timeout)
         manifest = self._hook.collect(
             task, self.output_path, output_name=self.output_name, include_urls=self.include_urls
         )
+        tell_made(context, [task], manifest, self.output_path, self.log)
         return push(context, self.outlets, manifest)
 
     @cached_property

@@ -20,8 +20,8 @@ def asset_extras(home: str) -> list[dict]:
 
 def check_assets(manifest: dict, home: str) -> None:
     files = [{name: row[name] for name in ("uri", "size_bytes", "sha256")} for row in manifest["outputs"]]
-    told = {"files": files, "task_id": manifest["task_id"], "units": 16} | files[0]
-    extras = asset_extras(home)
+    told = {"files": files, "family": "image-expansion", "task_id": manifest["task_id"], "units": 16} | files[0]
+    extras = [extra for extra in asset_extras(home) if extra["task_id"] == manifest["task_id"]]
     assert told in extras
     # The alias has an asset of its own for each file.
     assert {extra["uri"] for extra in extras if len(extra["files"]) == 1} == {row["uri"] for row in files}

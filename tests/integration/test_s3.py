@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -76,7 +77,9 @@ def test_results_lie_under_the_prefix_and_a_repeated_run_gives_the_same(bucket, 
         assert (row["sha256"], row["size_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
         assert (row["width"], row["height"]) == size
     everything = bucket.keys()
-    assert [key for key in everything if "/.kling" not in key] == keys
+    told = f"{keys[0].rpartition('-')[0]}-manifest.json"
+    assert [key for key in everything if "/.kling" not in key] == [*keys, told]
+    assert json.loads(bucket.read(told)) == manifest
     assert not [key for key in everything if key.endswith((".part", "probe"))]
     assert bucket.uploads() == []
     context["ti"].run_id = "another"

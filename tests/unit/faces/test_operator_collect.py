@@ -12,6 +12,7 @@ from airflow_kling.operators.kling import KlingCollectOperator
 from airflow_kling.operators.push import push
 
 MANIFEST = {
+    "family": "image-expansion",
     "task_id": "T1",
     "units": 16.0,
     "outputs": [
@@ -79,7 +80,7 @@ def tell(ti, outlet):
 
 def test_an_asset_is_told_of_every_file_that_was_stored(ti):
     event = tell(ti, FakeAsset())
-    assert event.extra == FILES[0] | {"files": FILES, "task_id": "T1", "units": 16.0}
+    assert event.extra == FILES[0] | {"files": FILES, "family": "image-expansion", "task_id": "T1", "units": 16.0}
     assert ti.xcoms["uris"] == [file["uri"] for file in FILES]
 
 

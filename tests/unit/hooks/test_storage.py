@@ -94,7 +94,7 @@ def test_results_are_stored_beside_each_other(made, tmp_path, as_uri):
     server, hook = made()
     folder = tmp_path / "a new" / "folder"
     manifest = hook.collect(hook.get_task("T1"), f"file://{folder}" if as_uri else str(folder))
-    assert sorted(path.name for path in folder.iterdir()) == ["T1-0.png", "T1-1.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["T1-0.png", "T1-1.png", "T1-manifest.json"]
     for row, (_, content), (width, height) in zip(
         manifest["outputs"], server.files.values(), [(30, 20), (40, 25)], strict=True
     ):

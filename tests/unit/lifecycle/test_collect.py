@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import wave
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from airflow_kling.api.families import OutputKind
 from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
 from airflow_kling.api.models import Output, Task, TaskStatus
-from airflow_kling.lifecycle.collect import collect, manifest, summary
+from airflow_kling.lifecycle.collect import collect, manifest, store_manifest, summary
 
 
 def picture(picture_format, size=(40, 30)):
@@ -163,6 +164,29 @@ def test_links_are_told_only_where_asked():
     task = task_of(output())
     assert "hunter2" not in json.dumps(manifest(task, "c"))
     assert manifest(task, "c", include_urls=True)["outputs"][0]["url"] == output().url
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("{task_id}-{index}", "T1-manifest.json"),
+        ("{task_id}/{index}", "T1/manifest.json"),
+        ("shoes", "shoes.json"),
+    ],
+)
+def test_manifest_lies_beside_its_files_without_a_link(tmp_path, name, file):
+    made = manifest(task_of(output()), "c", include_urls=True)
+    store_manifest(made, tmp_path, name, "T1")
+    kept = json.loads((tmp_path / file).read_text())
+    assert "url" not in kept["outputs"][0]
+    assert kept == manifest(task_of(output()), "c")
+
+
+@pytest.mark.parametrize(("units", "told"), [((8.0, 16.0), 24.0), ((8.0, None), None)])
+def test_manifest_of_several_passes_has_the_units_of_all(units, told):
+    first, last = (replace(task_of(output()), task_id=f"T{number}", units=each) for number, each in enumerate(units))
+    made = manifest(last, "c", earlier=[first])
+    assert (made["task_id"], made["passes"], made["units"]) == ("T1", ["T0", "T1"], told)
 
 
 def test_manifest_of_nine_pictures_fits_a_small_xcom(tmp_path):

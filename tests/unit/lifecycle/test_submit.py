@@ -928,3 +928,22 @@ def test_process_without_a_record_is_not_disturbed_by_itself(run, answer):
     # A run that begins anew would save and send in another order: no sleep between the two sendings.
     assert [entry[0] for entry in run.log].count("sleep") == (0 if route else 1)
     assert len(run.creates()) == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "script", "is_new"),
+    [
+        (None, {"creates": [TASK]}, True),
+        (None, {"creates": [LOST], "queries": [OURS]}, True),
+        (INTENT, {"queries": [OURS]}, True),
+        (LEFT, {"queries": [TASK]}, False),
+    ],
+    ids=["made", "made-answer-lost", "made-by-a-killed-try", "known"],
+)
+def test_a_task_is_new_when_its_id_is_first_known(run, record, script, is_new):
+    assert run(record, **script).is_new is is_new
+
+
+def test_a_record_tells_family_and_origin(run):
+    run(creates=[TASK], work={"origin": {"dag_id": "d"}})
+    assert (run.records.record.family, run.records.record.origin) == ("image-expansion", {"dag_id": "d"})
