@@ -12,6 +12,7 @@ import pytest
 
 collect_ignore = [] if os.environ.get("KLING_CLUSTER") else ["test_cluster.py"]
 
+MODULES = ("psycopg2", "asyncpg", "redis", "celery", "airflow.providers.celery")
 HERE = Path(__file__).parent
 # The suite's own package, and the kill suite's: test modules are imported one by one, and know no siblings.
 sys.path[:0] = [str(HERE), str(HERE.parent / "kills")]
@@ -29,9 +30,10 @@ def closing() -> list[str]:
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """Two Celery workers, two triggerers, Redis, PostgreSQL, and Kling."""
-    for name, module in {"psycopg2-binary": "psycopg2", "asyncpg": "asyncpg", "celery": "celery"}.items():
-        if importlib.util.find_spec(module) is None:
-            pytest.fail(f'{name} is missing: pip install psycopg2-binary asyncpg "celery[redis]<5.7" …-celery')
+    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        advice = 'pip install psycopg2-binary asyncpg apache-airflow-providers-celery "celery<5.7"'
+        pytest.fail(f"{', '.join(missing)} is missing: {advice}")
     from fleet.fleet import Fleet
 
     with Fleet(tmp_path_factory.mktemp("cluster"), HERE / "dags") as fleet:

@@ -61,7 +61,7 @@ class Kling:
 
     def ledger(self) -> dict[str, Any]:
         """Return what it accepted, refused and billed."""
-        return self._http.get(f"{self._url}/_emulator/ledger", timeout=30).json()  # type: ignore[no-any-return]
+        return self._http.get(f"{self._url}/_emulator/ledger", timeout=30).json()
 
     @property
     def _url(self) -> str:
