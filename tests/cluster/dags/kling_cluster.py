@@ -54,12 +54,12 @@ with DAG(
         images="{{ params.batch }}",
         aspect_ratio="16:9",
         output_path="{{ params.output_path }}/batch/pictures",
-        max_concurrency=20,
+        max_concurrency=40,
     )
     KlingImageToVideoBatchOperator(
         task_id="film_batch",
         images=expand_batch.output,
         prompt="slow push in",
         output_path="{{ params.output_path }}/batch/clips",
-        max_concurrency=20,
+        max_concurrency=40,
     )

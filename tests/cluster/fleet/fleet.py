@@ -22,10 +22,12 @@ WORKERS = ("worker-1", "worker-2")
 TRIGGERERS = ("triggerer", "triggerer-2")
 CONCURRENCY = 4
 
-LATENCY = 4.0
+LATENCY = 8.0
+"""Seconds; long enough for tasks to wait on machines where Airflow takes seconds to begin one."""
+
 #: The account's slots are shared out between the pools of the mapped tasks and the batch, as in the README.
 POOLS = {"kling_images": 30, "kling_clips": 30}
-BATCH_SLOTS = 20
+BATCH_SLOTS = 40  # as in the DAG
 QUOTA = sum(POOLS.values()) + BATCH_SLOTS
 
 
