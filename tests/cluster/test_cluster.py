@@ -78,18 +78,25 @@ def _kill_the_batch_worker(fleet, say) -> dict[tuple[str, int], int]:
 
 
 def _kill_a_triggerer(fleet, say) -> None:
-    """Kill the first triggerer while tasks wait in it, and start it again once the other has them."""
-    dead, _ = fleet.triggerer_ids()
+    """Kill the triggerer that more tasks wait in, and start it again once the other has them."""
+    names = dict(zip(fleet.triggerer_ids(), TRIGGERERS, strict=True))
+    dead = 0
 
     def waiting() -> dict[tuple[str, int], int]:
         return {ti.name: ti.tries for ti in fleet.task_instances() if ti.state == "deferred" and ti.triggerer == dead}
 
-    wait_until("tasks wait in the first triggerer", lambda: len(waiting()) > 2, LIMIT)
-    fleet.site.kill(TRIGGERERS[0])
+    def in_one() -> bool:
+        nonlocal dead
+        waits = Counter(ti.triggerer for ti in fleet.task_instances() if ti.state == "deferred" and ti.triggerer)
+        dead, number = waits.most_common(1)[0] if waits else (0, 0)
+        return number > 2
+
+    wait_until("tasks wait in a triggerer", in_one, LIMIT)
+    fleet.site.kill(names[dead])
     orphans, begin = waiting(), time.monotonic()
     wait_until("the other triggerer has them", lambda: not waiting(), LIMIT)
-    fleet.site.start(TRIGGERERS[0])
-    say(f"killed a triggerer with {len(orphans)} waits; the other had them within {time.monotonic() - begin:.0f} s")
+    fleet.site.start(names[dead])
+    say(f"killed {names[dead]} with {len(orphans)} waits; the other had them within {time.monotonic() - begin:.0f} s")
     assert orphans
     assert {ti.name: ti.tries for ti in fleet.task_instances() if ti.name in orphans} == orphans
 

@@ -18,7 +18,7 @@ from .kling import Kling
 
 DAG_ID = "kling_cluster"
 WORKERS = ("worker-1", "worker-2")
-#: The first is a deployment's own.
+#: In the order in which they are started; the first is a deployment's own.
 TRIGGERERS = ("triggerer", "triggerer-2")
 CONCURRENCY = 4
 
