@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import psutil
 import psycopg2
 from crash.database import Postgres
-from crash.deployment import Deployment
+from crash.deployment import START_LIMIT, Deployment, wait_until
 
 from .broker import Broker
 from .kling import Kling
@@ -89,6 +89,7 @@ class Fleet:
                 self.site.add(name, "celery", "worker", *arguments)
             for name, slots in POOLS.items():
                 self.site.post("pools", {"name": name, "slots": slots, "include_deferred": True})
+            wait_until("both triggerers run", lambda: len(self.triggerer_ids()) == len(TRIGGERERS), START_LIMIT)
             self._stack = stack.pop_all()
         return self
 
