@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", action="append", metavar="KEY", help="accepted API key (default: emulator-key)")
     parser.add_argument("--any-key", action="store_true", help="accept every API key")
     parser.add_argument("--pictures", choices=("real", "canned"), default=defaults.pictures)
+    parser.add_argument("--clips", choices=("real", "canned"), default=defaults.clips)
     parser.add_argument("--engine", choices=("auto", "patchmatch", "reflect"), default=defaults.engine)
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of pictures and faults (default: 0)")
     parser.add_argument("--virtual-clock", action="store_true", help="time passes only through /_emulator/clock")
@@ -42,6 +43,7 @@ def settings_of(args: argparse.Namespace) -> EmulatorSettings:
         quota=args.quota or None,
         keys=None if args.any_key else tuple(args.key or defaults.keys or ()),
         pictures=args.pictures,
+        clips=args.clips,
         engine=args.engine,
         seed=args.seed,
         virtual_clock=args.virtual_clock,

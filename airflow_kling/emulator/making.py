@@ -139,7 +139,7 @@ class Studio:
         :param job: What to make them of; large sources wait on disk.
         """
         order, task_id = accepted.task.order, accepted.task.task_id
-        if self._state.settings.pictures == "canned":
+        if self._state.settings.cans(order.family.kind):
             self._give_canned(task_id, order)
             return
         directory = self.root / task_id

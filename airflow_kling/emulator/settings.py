@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from airflow_kling.api.families import FAMILIES
+from airflow_kling.api.families import FAMILIES, OutputKind
 
 DEFAULT_KEY = "emulator-key"
 DEFAULT_ACCESS_KEY = "emulator-access"
@@ -37,6 +37,7 @@ class EmulatorSettings:
     :param keys: API keys that are accepted; None for any.
     :param key_pairs: AccessKey to SecretKey.
     :param pictures: ``real`` expands each picture, ``canned`` answers with the same tiny one (for load tests).
+    :param clips: ``real`` films each picture, ``canned`` answers with the same tiny one, as canned pictures do.
     :param engine: How real pictures are continued, see :func:`airflow_kling.emulator.pictures.expand`.
     :param virtual_clock: Whether time stands still except when it is advanced.
     :param seed: Of the pictures and of faults with a probability.
@@ -52,6 +53,7 @@ class EmulatorSettings:
     keys: Collection[str] | None = (DEFAULT_KEY,)
     key_pairs: Mapping[str, str] = field(default_factory=lambda: {DEFAULT_ACCESS_KEY: DEFAULT_SECRET_KEY})
     pictures: Literal["real", "canned"] = "real"
+    clips: Literal["real", "canned"] = "real"
     engine: Literal["auto", "patchmatch", "reflect"] = "auto"
     virtual_clock: bool = False
     seed: int = 0
@@ -79,6 +81,10 @@ class EmulatorSettings:
     def looks_up(self, dialect: Dialect) -> bool:
         """Return whether that dialect knows external ids."""
         return dialect is Dialect.KLING or self.gateway_lookup
+
+    def cans(self, kind: OutputKind) -> bool:
+        """Return whether all tasks with outputs of that kind answer with the same."""
+        return self.pictures == "canned" or (kind is OutputKind.VIDEO and self.clips == "canned")
 
     def lists(self, dialect: Dialect) -> bool:
         """Return whether that dialect lists tasks."""

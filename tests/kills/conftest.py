@@ -56,11 +56,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, emulator) -> Iterator[object]
     """Airflow over PostgreSQL, started once."""
     from crash.database import Postgres
     from crash.deployment import Deployment
+    from crash.rows import COLLECTOR
 
     if importlib.util.find_spec("psycopg2") is None or importlib.util.find_spec("asyncpg") is None:
         pytest.fail("PostgreSQL's drivers are missing: pip install psycopg2-binary asyncpg")
-    home = tmp_path_factory.mktemp("kills")
-    with Postgres() as database, Deployment(home, database.address, emulator.connection_uri("kling")) as deployment:
+    home, dags = tmp_path_factory.mktemp("kills"), Path(__file__).parent / "dags"
+    dag_ids = [f"kills_{mode}" for mode in COLLECTOR]
+    connection = emulator.connection_uri("kling")
+    with Postgres() as database, Deployment(home, database.address, connection, dags, dag_ids) as deployment:
         yield deployment
         if deployment.revived:
             print(f"\ncomponents that died by themselves and were started again: {deployment.revived}")

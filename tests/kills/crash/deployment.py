@@ -1,4 +1,4 @@
-"""Airflow as a site runs it: API server, scheduler with LocalExecutor, Dag processor and triggerer, each a process."""
+"""Airflow as a site runs it: API server, scheduler, Dag processor and triggerer, each a process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,6 @@ COMPONENTS = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer",),
 }
-DAGS = Path(__file__).parents[1] / "dags"
 START_LIMIT = 120.0
 STEP = 0.1
 
@@ -52,12 +51,26 @@ class Deployment:
     :param home: Empty folder for ``AIRFLOW_HOME`` and the processes' output.
     :param database: User, host, port and name of a PostgreSQL database.
     :param connection: What ``kling_default`` is.
+    :param dags: Folder of the DAGs.
+    :param dag_ids: Which DAGs are read before it counts as started.
+    :param settings: Of Airflow, as ``SECTION__OPTION``, in place of the suite's.
     """
 
-    def __init__(self, home: Path, database: str, connection: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        database: str,
+        connection: str,
+        dags: Path,
+        dag_ids: Collection[str],
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = home
         self._port = free_port()
-        self._environment = _environment(home, database, connection, self._port)
+        self._dag_ids = set(dag_ids)
+        settings = _settings(database, self._port) | {"CORE__DAGS_FOLDER": str(dags)} | dict(settings or {})
+        self._environment = _environment(home, connection, settings)
+        self._commands = dict(COMPONENTS)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.revived: list[str] = []
         self._http = requests.Session()
@@ -71,7 +84,7 @@ class Deployment:
             wait_until("Airflow is healthy", self._is_healthy, START_LIMIT)
             token = self._http.get(f"{self._url}/auth/token", timeout=10).json()["access_token"]
             self._http.headers["Authorization"] = f"Bearer {token}"
-            wait_until("the DAGs are read", lambda: len(self.get("dags")["dags"]) == 4, START_LIMIT)
+            wait_until("the DAGs are read", self._has_dags, START_LIMIT)
         except BaseException:
             self.stop()
             raise
@@ -87,13 +100,23 @@ class Deployment:
         for name in list(self._processes):
             self.kill(name)
 
+    def add(self, name: str, *arguments: str) -> None:
+        """
+        Start one more component.
+
+        :param name: A new name.
+        :param arguments: Of Airflow's command line.
+        """
+        self._commands[name] = arguments
+        self.start(name)
+
     def start(self, name: str) -> None:
         """
         Start a component, as an init system does after it died.
 
         :param name: One of the components.
         """
-        command = [sys.executable, "-m", "airflow", *COMPONENTS[name]]
+        command = [sys.executable, "-m", "airflow", *self._commands[name]]
         with (self.home / f"{name}.log").open("ab") as output:
             self._processes[name] = subprocess.Popen(
                 command, env=self._environment, stdout=output, stderr=output, cwd=self.home, start_new_session=True
@@ -105,11 +128,21 @@ class Deployment:
 
         :param name: One of the components.
         """
+        family = self.family(name)
         process = self._processes.pop(name)
-        with suppress(psutil.NoSuchProcess):
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            kill_at_once([member.pid for member in family])
+        kill_at_once(family)
         process.wait()
+
+    def family(self, name: str) -> list[int]:
+        """
+        Return the process ids of a component and of all that it started, itself first.
+
+        :param name: One of the components.
+        """
+        process = self._processes[name]
+        with suppress(psutil.NoSuchProcess):
+            return [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+        return []
 
     def revive(self) -> None:
         """Start every component that has died by itself, and remember which."""
@@ -144,8 +177,16 @@ class Deployment:
         :param run_id: Its name.
         :param conf: What the tasks read.
         """
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        self._http.post(f"{self._url}/api/v2/dags/{dag_id}/dagRuns", json=body, timeout=30).raise_for_status()
+        self.post(f"dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
+
+    def post(self, path: str, body: dict[str, Any]) -> None:
+        """
+        Tell Airflow's API, once.
+
+        :param path: Below ``/api/v2/``.
+        :param body: What.
+        """
+        self._http.post(f"{self._url}/api/v2/{path}", json=body, timeout=30).raise_for_status()
 
     @property
     def _url(self) -> str:
@@ -159,6 +200,9 @@ class Deployment:
             parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
             return all(health[part]["status"] == "healthy" for part in parts)
         return False
+
+    def _has_dags(self) -> bool:
+        return self._dag_ids <= {dag["dag_id"] for dag in self.get("dags")["dags"]}
 
     def _run(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "airflow", *arguments]
@@ -178,7 +222,7 @@ def kill_at_once(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _environment(home: Path, database: str, connection: str, port: int) -> dict[str, str]:
+def _environment(home: Path, connection: str, settings: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     loopback = "127.0.0.1,localhost"
     return kept | {
@@ -186,7 +230,7 @@ def _environment(home: Path, database: str, connection: str, port: int) -> dict[
         "AIRFLOW_CONN_KLING_DEFAULT": connection,
         "NO_PROXY": loopback,
         "no_proxy": loopback,
-        **{f"AIRFLOW__{name}": value for name, value in _settings(database, port).items()},
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
     }
 
 
@@ -196,7 +240,6 @@ def _settings(database: str, port: int) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "3",
-        "CORE__DAGS_FOLDER": str(DAGS),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),

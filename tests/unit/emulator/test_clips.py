@@ -353,8 +353,9 @@ def test_without_pyav_the_task_fails_and_says_why(studio, monkeypatch, picture_b
     assert "airflow-provider-kling[emulator]" in task.message
 
 
-def test_canned_clips(studio):
-    b, workshop = studio(pictures="canned")
+@pytest.mark.parametrize("canned", ["pictures", "clips"])
+def test_canned_clips(studio, canned):
+    b, workshop = studio(**{canned: "canned"})
     first, second = (submit(b, workshop, watermark=marked) for marked in (False, True))
     stream, seconds, frames = decoded(first.outputs[0].path)
     assert (stream.width, stream.height, len(frames)) == (64, 64, 25)
