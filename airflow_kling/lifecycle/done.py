@@ -69,13 +69,21 @@ def read_done(records: Any, since: date) -> Iterator[Done]:
             try:
                 with path.open("rb") as file:
                     fields = json.loads(file.read())
-                done = Done(
-                    float(fields["at"]), fields["manifest"], fields.get("origin") or {}, fields.get("part_of") or ""
-                )
-                done.manifest["task_id"], done.manifest["outputs"]
-            except (OSError, ValueError, KeyError, TypeError):
+                done = _done_from_json(fields)
+            except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
             yield done
+
+
+def _done_from_json(fields: Any) -> Done:
+    manifest, origin = fields["manifest"], fields.get("origin") or {}
+    if not (isinstance(manifest, Mapping) and isinstance(manifest["task_id"], str) and isinstance(origin, Mapping)):
+        raise ValueError("not of a task that ended")
+    if not all(isinstance(row, Mapping) for row in manifest["outputs"]):
+        raise ValueError("not of outputs")
+    done = Done(float(fields["at"]), manifest, origin, str(fields.get("part_of") or ""))
+    done.day  # noqa: B018  # raises for a moment that is none
+    return done
 
 
 class DoneIds:

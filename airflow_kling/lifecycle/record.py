@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -80,9 +81,20 @@ def record_from_json(fields: object) -> Record:
         known["stage"] = Stage(known["stage"])
         known["earlier"] = record_from_json(earlier) if earlier else None
         known["source_size"] = (int(size[0]), int(size[1])) if size else None
-        return Record(**known)
+        known["at"] = float(known["at"])
+        record = Record(**known)
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a record: {error}") from None
+    texts = (record.external_task_id, record.kling_conn_id, record.fingerprint, record.family, record.task_id or "")
+    numbers = (record.epoch, record.generation)
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
+        and math.isfinite(record.at)
+        and isinstance(record.origin, Mapping)
+    ):
+        raise ValueError("not a record: a field is of another type")
+    return record
 
 
 class Records(Protocol):

@@ -12,6 +12,7 @@ from airflow_kling.api.families import FAMILIES, OutputKind
 from airflow_kling.api.rules import IMAGE_UNIT_USD, VIDEO_UNIT_USD
 from airflow_kling.lifecycle.done import Done
 
+MOST_UNITS = 1e12
 UNKNOWN = "(unknown)"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -171,7 +172,9 @@ def _cell(value: object) -> object:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_UNITS:
+        return None
+    return float(value)
 
 
 def _utc(moment: datetime) -> datetime:

@@ -53,7 +53,9 @@ def chart_png(bars: Iterable[tuple[str, str, float]], title: str, first: date, l
         for colour, amount in zip(_COLOURS, stacks[day], strict=False):
             if amount:
                 upper = y - height * amount / top
-                draw.rectangle((x + width * 0.12, upper, max(x + width * 0.88 - 1, x + width * 0.12), y - 1), colour)
+                draw.rectangle(
+                    (x + width * 0.12, upper, max(x + width * 0.88 - 1, x + width * 0.12), max(y - 1, upper)), colour
+                )
                 y = upper
         if place % every == 0:
             draw.text((x + width / 2, bottom + 8), day.strftime("%m-%d"), _SOFT, small, anchor="ma")

@@ -145,7 +145,7 @@ def _line(finding: Finding) -> str:
 
 def _whose(finding: Finding) -> str:
     origin = finding.record.origin if finding.record else {}
-    return f", of {origin['dag_id']}.{origin['task_id']}, run {origin['run_id']}" if origin else ""
+    return f", of {origin.get('dag_id')}.{origin.get('task_id')}, run {origin.get('run_id')}" if origin else ""
 
 
 def _row(finding: Finding) -> dict[str, Any]:

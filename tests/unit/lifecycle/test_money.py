@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -49,6 +50,10 @@ def test_what_is_damaged_or_half_written_is_left_out(tmp_path):
     folder = next(tmp_path.rglob("T1.json")).parent
     for name, text in (("x.json", "{"), ("y.json", "[]"), ("z.json", "{}"), ("T9.json.1.part", "{}")):
         (folder / name).write_text(text)
+    kept = json.loads((folder / "T1.json").read_text())
+    odd = [{"at": 1e300}, {"origin": ["x"]}, {"manifest": {"task_id": "T1", "outputs": 5}}, {"manifest": []}]
+    for number, change in enumerate(odd):
+        (folder / f"odd{number}.json").write_text(json.dumps(kept | change))
     assert [row.manifest["task_id"] for row in read_done(tmp_path, NOW.date())] == ["T1"]
     assert "T9" not in DoneIds(tmp_path)
     assert list(read_done(tmp_path / "none", NOW.date())) == []

@@ -36,6 +36,11 @@ BROKEN = [
     pytest.param({name: value for name, value in FIELDS.items() if name != "epoch"}, id="no-epoch"),
     pytest.param(FIELDS | {"earlier": {"stage": "submitted"}}, id="broken-before"),
     pytest.param(FIELDS | {"earlier": "T0"}, id="no-record-before"),
+    FIELDS | {"at": "soon"},
+    FIELDS | {"at": float("inf")},
+    FIELDS | {"task_id": ["T1"]},
+    FIELDS | {"epoch": "0"},
+    FIELDS | {"origin": ["dag"]},
 ]
 
 
@@ -90,7 +95,7 @@ def test_record_of_before_is_read_without_what_came_later():
 
 @pytest.mark.parametrize("fields", BROKEN)
 def test_what_is_no_record_is_refused(fields):
-    with pytest.raises(ValueError, match=r"record|Stage"):
+    with pytest.raises(ValueError, match=r"record|Stage|float"):
         record_from_json(fields)
 
 

@@ -47,3 +47,8 @@ def test_nothing_spent_is_said():
     counts, _ = drawn([])
     assert BLUE not in counts
     assert len(counts) > 2  # the words
+
+
+def test_an_amount_of_less_than_a_pixel_is_drawn():
+    counts, _ = drawn([("2026-11-01", "a", 8000.0), ("2026-11-01", "b", 0.5)])
+    assert counts[ORANGE] > 0
