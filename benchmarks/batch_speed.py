@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -147,7 +148,9 @@ def peer(folder: Path, picture: Path) -> float:
         }
         airflow = [sys.executable, "-m", "airflow"]
         with (folder / "airflow.log").open("w") as log:
-            server = subprocess.Popen([*airflow, "standalone"], env=environment, stdout=log, stderr=log)
+            server = subprocess.Popen(
+                [*airflow, "standalone"], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 wait_for(lambda: "peer" in output([*airflow, "dags", "list", "-o", "json"], environment), 120)
                 output([*airflow, "dags", "trigger", "peer", "-r", "run"], environment)
@@ -155,7 +158,7 @@ def peer(folder: Path, picture: Path) -> float:
                 wait_for(lambda: watched(output(states, environment)) == PEER_PICTURES, 600)
                 rows = [row for row in json.loads(output(states, environment)) if row["end_date"]]
             finally:
-                server.terminate()
+                os.killpg(server.pid, signal.SIGKILL)  # all its parts
                 server.wait(30)
     first = min(row["start_date"] for row in rows)
     last = max(row["end_date"] for row in rows)

@@ -104,14 +104,13 @@ def site(airflow_environment, kling_emulator, photograph, tmp_path):
 
 
 def approve(site, dag_id, task_id):
+    """Run the DAG and approve; not before the scheduler saw the task pause, which Airflow 3.3 takes for a failure."""
     run = site.ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"]
     detail = f"dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/-1/hitlDetails"
-
-    def asked():
-        with suppress(requests.HTTPError):
-            return site.ask("GET", detail)
-
-    request = site.wait("somebody is asked", asked)
+    instance = f"TaskInstanceKey(dag_id='{dag_id}', task_id='{task_id}'"
+    paused = f"executor event with state success for task instance {instance}"
+    site.wait("the task has paused", lambda: paused in (site.home / "standalone.log").read_text(errors="replace"))
+    request = site.ask("GET", detail)
     site.ask("PATCH", detail, json={"chosen_options": ["Approve"], "params_input": {}})
     return request
 
