@@ -72,7 +72,8 @@ _makers: CapacityLimiter | None = None
 DagId = Annotated[str, InPath(max_length=250)]
 RunId = Annotated[str, InPath(max_length=250)]
 TaskId = Annotated[str, InPath(max_length=250)]
-MapIndex = Annotated[int, InPath(ge=-1)]
+#: As the database's column.
+MapIndex = Annotated[int, InPath(ge=-1, le=2**31 - 1)]
 Position = Annotated[int, InPath(ge=0)]
 
 READ_XCOM = [Depends(requires_access_dag("GET", DagAccessEntity.XCOM))]

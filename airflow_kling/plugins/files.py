@@ -122,7 +122,10 @@ def open_media(uri: str, roots: Sequence[Root], *, hostname: str | None = None) 
 def _open_local(path: str, roots: Sequence[Root], hostname: str | None) -> Iterator[tuple[BinaryIO, int, str]]:
     if not os.path.isabs(path) or "\0" in path:
         raise MediaFault("its place is no absolute path")
-    real = os.path.realpath(path)
+    try:
+        real = os.path.realpath(path)
+    except UnicodeError:  # half of a character
+        raise MediaFault("its place is no path", 404) from None
     if not _is_under_folder(real, roots):
         raise MediaFault("it lies outside [kling] media_roots")
     try:

@@ -168,13 +168,15 @@ def test_what_a_source_may_not_be(ask, named):
         "media/good/-1/0/1/file",
         "media/good/-1/1/0/file",
         "media/good/0/0/0/file",
+        f"media/good/{2**31}/0/0/file",
         "media/nonesuch/-1/0/0/file",
         "media/not-ours/-1/0/0/file",
         "source/not-ours/-1/small",
         "media/good/-1/0/0/other.png",
         "media/good/-1/0/0/file/other.png",
         "media/as-text/-1/0/0/file",
-        *(f"media/odd-{number}/-1/0/0/file" for number in range(6)),
+        *(f"media/odd-{number}/-1/0/0/file" for number in range(10)),
+        *(f"source/oddly-made-{number}/-1/small" for number in range(3)),
     ],
 )
 def test_another_tasks_file_cannot_be_named(ask, address):

@@ -69,6 +69,7 @@ def test_what_lies_elsewhere_is_not(root, tmp_path):
     for uri in ("link.png", "up/beside.png", "../beside.png", "../root-too/a.png", "../root"):
         assert served(root / uri, root) == 403
     assert served(root / "a.png", "") == served("a.png", root) == 403
+    assert served(f"{root}/\ud800.png", root) == 404
 
 
 def test_a_folder_that_turns_into_a_link_is_not_followed(root, tmp_path, monkeypatch):
