@@ -82,6 +82,15 @@ def test_who_may_not_read_the_dag(ask, address):
     assert ask(address.replace("/dags/ours/", "/dags/nonesuch/"), "stranger").status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("user", "allowed"), [("no-runs", {"/", "static", "media"}), ("no-tasks", {"/", "/runs", "static", "media"})]
+)
+def test_who_may_not_read_a_part_of_the_dag(ask, user, allowed):
+    for route, address in ADDRESSES.items():
+        open_to = route in allowed or any(f"/{name}/" in route for name in allowed)
+        assert ask(address, user).status_code == (200 if open_to else 403), route
+
+
 def test_a_list_shows_only_what_its_reader_may_read(ask):
     assert _listed(ask, "reader") == {"ours", "theirs"}
     assert _listed(ask, "stranger") == {"theirs"}
