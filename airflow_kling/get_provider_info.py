@@ -99,8 +99,10 @@ def get_provider_info() -> dict[str, object]:
                         "description": "Folders and storage prefixes, separated by commas, whose pictures and clips "
                         "the run page of Airflow's UI (3.1 and later) may show: the results that a task's manifest "
                         "names, and the picture that it was made of. Spelled as in the tasks' output_path, connection "
-                        "included. Whoever may read a DAG sees what its results name, so keep other files out of "
-                        "them. Without it no stored file is shown.",
+                        "included. Whoever may read a DAG sees what its results name, and whoever may write "
+                        "results or XComs of any DAG decides what they name: a root is shared among all of them, "
+                        "unless it holds {dag_id}, which stands for the DAG whose run is shown. Keep other files "
+                        "out. Without it no stored file is shown.",
                         "version_added": None,
                         "type": "string",
                         "example": "/data/kling, s3://conn@bucket/kling",

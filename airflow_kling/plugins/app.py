@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from weakref import WeakSet
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -21,7 +23,7 @@ from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from airflow_kling.plugins import runs
-from airflow_kling.plugins.files import MediaFault, Opened, open_media, read_roots
+from airflow_kling.plugins.files import MediaFault, Opened, open_media, roots_of, storage_errors
 from airflow_kling.plugins.items import (
     Instance,
     Run,
@@ -65,18 +67,24 @@ _STEP = 1 << 18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _FOLDER = Path(__file__).parent / "static"
 
+#: Open at a time: each holds a thread while it is read, and some megabytes of a bucket's file.
+MAX_STREAMS = 32
+
 _cache = Cache()
-#: Pictures are decoded beside Airflow's own threads, a few at a time.
-_makers: CapacityLimiter | None = None
+_streams: WeakSet[ExitStack] = WeakSet()
+_streams_lock = threading.Lock()
 
 DagId = Annotated[str, InPath(max_length=250)]
 RunId = Annotated[str, InPath(max_length=250)]
 TaskId = Annotated[str, InPath(max_length=250)]
-MapIndex = Annotated[int, InPath(ge=-1)]
+#: As the database's column.
+MapIndex = Annotated[int, InPath(ge=-1, le=2**31 - 1)]
 Position = Annotated[int, InPath(ge=0)]
 
 READ_XCOM = [Depends(requires_access_dag("GET", DagAccessEntity.XCOM))]
-READ_ALL = [*READ_XCOM, Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))]
+READ_RUN = [Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
+#: Rendered fields count to the task instance.
+READ_ALL = [*READ_RUN, *READ_XCOM, Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))]
 RUN = "/dags/{dag_id}/runs/{run_id}"
 
 
@@ -125,13 +133,13 @@ def make_app() -> FastAPI:
     app.add_middleware(Guard)
     app.add_exception_handler(MediaFault, _refuse)
     app.add_api_route("/", _runs_page, methods=["GET"])
-    app.add_api_route("/runs", _recent_runs, methods=["GET"])
+    app.add_api_route("/runs", _recent_runs, methods=["GET"], dependencies=READ_RUN)
     app.add_api_route("/static/{name}", _static, methods=["GET"])
     for path, route, rights in (
         ("", _run_page, READ_ALL),
         ("/items", _items, READ_ALL),
         ("/media/{task_id}/{map_index}/{row}/{at}/{variant}", _media, READ_XCOM),
-        ("/source/{task_id}/{map_index}/{variant}", _source, READ_XCOM),
+        ("/source/{task_id}/{map_index}/{variant}", _source, READ_ALL),
     ):
         app.add_api_route(RUN + path, route, methods=["GET"], dependencies=rights)
     return app
@@ -200,7 +208,7 @@ def _items(
             )
             for name in waiting
         },
-        "roots": bool(_roots()),
+        "roots": bool(_roots(dag_id)),
         "now": datetime.now(UTC).isoformat(),
     }
 
@@ -244,70 +252,94 @@ def _stored_source(
 
 async def _media(
     request: Request,
+    dag_id: DagId,
     stored: Annotated[tuple[str, str | None], Depends(_stored_output)],
     variant: Literal["file", "small", "large"],
 ) -> Response:
     uri, hostname = stored
     if variant == "file":
-        return await _in_thread(_file_answer, request, uri, hostname)
-    return await _in_thread(_thumbnail_answer, request, uri, hostname, variant)
+        return await to_thread.run_sync(_file_answer, request, uri, dag_id, hostname, limiter=_readers())
+    return await to_thread.run_sync(_thumbnail_answer, request, uri, dag_id, hostname, variant, limiter=_makers())
 
 
 async def _source(
     request: Request,
+    dag_id: DagId,
     stored: Annotated[tuple[str, str | None, dict[str, Any]], Depends(_stored_source)],
     variant: Literal["small", "large", "border"],
 ) -> Response:
     uri, hostname, fields = stored
     if variant == "border":
-        return await _in_thread(_border_answer, uri, hostname, fields)
-    return await _in_thread(_thumbnail_answer, request, uri, hostname, variant)
+        return await to_thread.run_sync(_border_answer, uri, dag_id, hostname, fields, limiter=_makers())
+    return await to_thread.run_sync(_thumbnail_answer, request, uri, dag_id, hostname, variant, limiter=_makers())
 
 
-async def _in_thread(function: Any, *arguments: Any) -> Response:
-    global _makers
-    if _makers is None:
-        _makers = CapacityLimiter(4)  # wants a running loop
-    answer: Response = await to_thread.run_sync(function, *arguments, limiter=_makers)
-    return answer
+# Beside Airflow's own threads, and made where a loop runs.
+@cache
+def _makers() -> CapacityLimiter:
+    """Decoding takes hundreds of megabytes."""
+    return CapacityLimiter(2)
 
 
-def _thumbnail_answer(request: Request, uri: str, hostname: str | None, variant: str) -> Response:
-    with open_media(uri, _roots(), hostname=hostname) as file:
+@cache
+def _readers() -> CapacityLimiter:
+    return CapacityLimiter(8)
+
+
+def _thumbnail_answer(request: Request, uri: str, dag_id: str, hostname: str | None, variant: str) -> Response:
+    with open_media(uri, _roots(dag_id), hostname=hostname) as file:
         if not file.content_type.startswith("image/"):
             raise MediaFault("it is no picture", 415)
-        key = (uri, file.tag, variant)
-        tag = f'"{file.tag}-{variant}"'
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers={"ETag": tag})
-        content = _cache.get(key)
+        key = (uri, file.tag, variant) if file.tag else None
+        tagged = {"ETag": f'"{file.tag}-{variant}"'} if file.tag else {}
+        if tagged and request.headers.get("if-none-match") == tagged["ETag"]:
+            return Response(status_code=304, headers=tagged)
+        content = _cache.get(key) if key else None
         if content is None:
             content = thumbnail(file.stream, file.size, variant)
-            _cache.put(key, content)
+            if key:
+                _cache.put(key, content)
     # Airflow packs answers; a packed picture is no smaller.
-    return Response(content, media_type=CONTENT_TYPE, headers={"ETag": tag, "Content-Encoding": "identity"})
+    return Response(content, media_type=CONTENT_TYPE, headers={**tagged, "Content-Encoding": "identity"})
 
 
-def _border_answer(uri: str, hostname: str | None, fields: dict[str, Any]) -> Response:
-    with open_media(uri, _roots(), hostname=hostname) as file:
+def _border_answer(uri: str, dag_id: str, hostname: str | None, fields: dict[str, Any]) -> Response:
+    with open_media(uri, _roots(dag_id), hostname=hostname) as file:
         if not file.content_type.startswith("image/"):
             raise MediaFault("it is no picture", 415)
-        return JSONResponse(border(fields, picture_size(file.stream)))
+        return JSONResponse(border(fields, picture_size(file.stream, file.size)))
 
 
-def _file_answer(request: Request, uri: str, hostname: str | None) -> Response:
+class _FileResponse(StreamingResponse):
+    """Closes the file, however far it was sent."""
+
+    def __init__(self, stack: ExitStack, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._stack = stack
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+def _file_answer(request: Request, uri: str, dag_id: str, hostname: str | None) -> Response:
     stack = ExitStack()
+    with _streams_lock:
+        if len(_streams) >= MAX_STREAMS:
+            raise MediaFault("the API server sends too many files just now; try again", 503)
+        _streams.add(stack)
+    stack.callback(_streams.discard, stack)
     try:
-        file = stack.enter_context(open_media(uri, _roots(), hostname=hostname))
-        tag = f'"{file.tag}"'
+        file = stack.enter_context(open_media(uri, _roots(dag_id), hostname=hostname))
+        tag = f'"{file.tag}"' if file.tag else None
         headers = {
-            "ETag": tag,
+            **({"ETag": tag} if tag else {}),
             "Accept-Ranges": "bytes",
             # Airflow packs answers, and a part of a file must not be.
             "Content-Encoding": "identity",
             "Content-Disposition": f'inline; filename="{_safe_name(uri)}"',
         }
-        if request.headers.get("if-none-match") == tag:
+        if tag and request.headers.get("if-none-match") == tag:
             stack.close()
             return Response(status_code=304, headers={"ETag": tag})
         asked = request.headers.get("range")
@@ -325,9 +357,7 @@ def _file_answer(request: Request, uri: str, hostname: str | None) -> Response:
     except BaseException:
         stack.close()
         raise
-    return StreamingResponse(
-        _pieces(stack, file, first, last), 206 if part else 200, headers, media_type=file.content_type
-    )
+    return _FileResponse(stack, _pieces(file, first, last), 206 if part else 200, headers, media_type=file.content_type)
 
 
 def _part(asked: str, size: int) -> tuple[int, ...] | None:
@@ -344,24 +374,36 @@ def _part(asked: str, size: int) -> tuple[int, ...] | None:
     return (first, last) if first < size else ()
 
 
-def _pieces(stack: ExitStack, file: Opened, first: int, last: int) -> Iterator[bytes]:
-    with stack:
-        file.stream.seek(first)
-        left = last - first + 1
-        while left > 0 and (piece := file.stream.read(min(_STEP, left))):
-            left -= len(piece)
-            yield piece
+async def _pieces(file: Opened, first: int, last: int) -> AsyncIterator[bytes]:
+    left = last - first + 1
+    while left > 0:
+        try:
+            piece = await to_thread.run_sync(_piece, file, last + 1 - left, min(_STEP, left), limiter=_readers())
+        except MediaFault as fault:
+            # Its length was told, so that the server breaks the answer off.
+            log.warning("A file that was being sent broke off: %s", fault.reason)
+            return
+        if not piece:
+            return
+        left -= len(piece)
+        yield piece
+
+
+def _piece(file: Opened, at: int, length: int) -> bytes:
+    with storage_errors():
+        file.stream.seek(at)
+        return file.stream.read(length)
 
 
 def _safe_name(uri: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", uri.rpartition("/")[2])[:120] or "file"
 
 
-def _roots() -> Any:
-    return _parsed_roots(conf.get("kling", "media_roots", fallback=""))
+def _roots(dag_id: str) -> Any:
+    return _parsed_roots(conf.get("kling", "media_roots", fallback=""), dag_id)
 
 
-_parsed_roots = cache(read_roots)
+_parsed_roots = lru_cache(maxsize=256)(roots_of)
 
 
 async def _refuse(request: Request, fault: Exception) -> Response:

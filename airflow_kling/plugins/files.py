@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from airflow_kling.lifecycle.collect import SIGNATURE_LENGTH, SIGNATURES
+from airflow_kling.lifecycle.files import OBJECT_STORES
 
 #: Ending of a stored file -> content type; what is none of these is not served.
 CONTENT_TYPES = {
@@ -26,6 +27,12 @@ CONTENT_TYPES = {
 #: A root of these would let a manifest send the API server anywhere.
 NEVER = frozenset({"http", "https", "ftp", "sftp", "data", "memory", "github", "simplecache", "filecache", "reference"})
 _VERSIONS = ("ETag", "etag", "generation", "LastModified", "last_modified", "updated", "mtime")
+#: Of an object store: s3fs would fetch and hold 50 MB for the first byte.
+_READ_AHEAD = 1 << 20
+#: In a root: the DAG whose run is shown.
+DAG_ID = "{dag_id}"
+#: What Airflow allows as an id.
+_PLAIN_ID = re.compile(r"[\w.-]+")
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)?", re.DOTALL)
 
 
@@ -66,13 +73,13 @@ class Opened:
     :param stream: Seekable.
     :param size: In bytes.
     :param content_type: By its first bytes.
-    :param tag: Changes when the file does.
+    :param tag: Changes when the file does; None where its storage names nothing that would.
     """
 
     stream: BinaryIO
     size: int
     content_type: str
-    tag: str
+    tag: str | None
 
 
 def read_roots(text: str) -> list[Root]:
@@ -91,6 +98,21 @@ def read_roots(text: str) -> list[Root]:
         elif scheme not in NEVER | {"file", ""} and authority and not _is_odd(path):
             roots.append(Root(scheme, authority, f"/{path.strip('/')}/".replace("//", "/")))
     return roots
+
+
+def roots_of(text: str, dag_id: str) -> list[Root]:
+    """
+    Return the roots that the files of a DAG's runs may lie under.
+
+    :param text: See :func:`read_roots`; ``{dag_id}`` in it stands for the DAG.
+    :param dag_id: Of the request.
+    :raises MediaFault: for an id that would lead to another folder than one of that name.
+    """
+    if DAG_ID not in text:
+        return read_roots(text)
+    if not _PLAIN_ID.fullmatch(dag_id) or not dag_id.strip("."):
+        raise MediaFault("its DAG's id cannot be a folder of [kling] media_roots")
+    return read_roots(text.replace(DAG_ID, dag_id))
 
 
 @contextmanager
@@ -119,10 +141,30 @@ def open_media(uri: str, roots: Sequence[Root], *, hostname: str | None = None) 
 
 
 @contextmanager
+def storage_errors(through: type[Exception] = MediaFault) -> Iterator[None]:
+    """
+    Make what a storage raises a :class:`MediaFault` that names its kind alone: its text may hold a signed URL.
+
+    :param through: What is no storage's.
+    """
+    try:
+        yield
+    except (MediaFault, through):
+        raise
+    except FileNotFoundError:
+        raise MediaFault("the file is missing: it was moved or deleted", 404) from None
+    except Exception as error:  # whatever the storage raises
+        raise MediaFault(f"the API server cannot read the storage ({type(error).__name__})", 404) from None
+
+
+@contextmanager
 def _open_local(path: str, roots: Sequence[Root], hostname: str | None) -> Iterator[tuple[BinaryIO, int, str]]:
     if not os.path.isabs(path) or "\0" in path:
         raise MediaFault("its place is no absolute path")
-    real = os.path.realpath(path)
+    try:
+        real = os.path.realpath(path)
+    except UnicodeError:  # half of a character
+        raise MediaFault("its place is no path", 404) from None
     if not _is_under_folder(real, roots):
         raise MediaFault("it lies outside [kling] media_roots")
     try:
@@ -143,26 +185,23 @@ def _open_local(path: str, roots: Sequence[Root], hostname: str | None) -> Itera
 @contextmanager
 def _open_remote(
     uri: str, scheme: str, authority: str, path: str, roots: Sequence[Root]
-) -> Iterator[tuple[BinaryIO, int, str]]:
+) -> Iterator[tuple[BinaryIO, int, str | None]]:
     if _is_odd(path) or not any(
         (root.scheme, root.authority) == (scheme, authority) and path.startswith(root.path) for root in roots
     ):
         raise MediaFault("it lies outside [kling] media_roots")
     from airflow_kling.hooks.storage import storage_path
 
-    try:
+    with storage_errors():
         place = storage_path(uri)
         found: dict[str, Any] = place.fs.info(place.path, refresh=True)
         size = int(found["size"])
-        stream = place.open("rb")
-    except FileNotFoundError:
-        raise MediaFault("the file is missing: it was moved or deleted", 404) from None
-    except Exception as error:  # whatever the storage raises
-        raise MediaFault(f"the API server cannot read the storage ({type(error).__name__})", 404) from None
+        stream = place.open("rb", **({"block_size": _READ_AHEAD} if place.protocol in OBJECT_STORES else {}))
     with stream:
         # What tells the storages' versions of a file apart, by any of their names for it.
-        changed = [str(found[name]) for name in _VERSIONS if name in found]
-        yield stream, size, f"{hashlib.sha256(repr(changed).encode()).hexdigest()[:16]}-{size:x}"
+        changed = [str(found[name]) for name in _VERSIONS if found.get(name)]
+        digest = hashlib.sha256(repr(changed).encode()).hexdigest()[:16]
+        yield stream, size, f"{digest}-{size:x}" if changed else None
 
 
 def _parts(name: str) -> tuple[str, str, str]:
@@ -207,8 +246,9 @@ def _not_here(hostname: str | None) -> str:
 
 
 def _content_type(stream: BinaryIO) -> str:
-    first = stream.read(SIGNATURE_LENGTH)
-    stream.seek(0)
+    with storage_errors():  # some storages connect at the first read
+        first = stream.read(SIGNATURE_LENGTH)
+        stream.seek(0)
     for pattern, _, ending in SIGNATURES:
         if pattern.match(first):
             return CONTENT_TYPES[ending]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,8 @@ GROUPS = {"success": DONE, "failed": FAILED, "upstream_failed": FAILED, "skipped
 """Of the states of a task instance; every other one waits."""
 
 SIDES = ("up", "down", "left", "right")
+MAX_OUTPUTS = 1_000
+"""Of one remote task; Kling makes nine at most."""
 
 
 @dataclass(slots=True)
@@ -95,7 +98,7 @@ def rows_of(value: object) -> list[Manifest]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
     for read in ROW_SOURCES:
         if rows := read(value):
@@ -115,8 +118,12 @@ def is_manifest(value: object) -> bool:
     """Return whether something has the form of :func:`airflow_kling.lifecycle.collect.manifest`."""
     if not isinstance(value, Mapping) or not isinstance(value.get("family"), str):
         return False
+    if not isinstance(value.get("task_id"), (str, type(None))):
+        return False
     outputs = value.get("outputs")
-    return isinstance(outputs, list) and all(isinstance(row, Mapping) for row in outputs)
+    return (
+        isinstance(outputs, list) and len(outputs) <= MAX_OUTPUTS and all(isinstance(row, Mapping) for row in outputs)
+    )
 
 
 def uri_of(output: Manifest) -> str | None:
@@ -301,7 +308,11 @@ class Run:
         return told
 
     def _output(self, remote_id: object, index: object) -> Item | None:
-        wanted = int(index) if isinstance(index, (int, str)) and str(index).isdecimal() else 0
+        if not isinstance(remote_id, str):
+            return None
+        if isinstance(index, str):
+            index = int(index) if index.isdecimal() and len(index) < 9 else 0
+        wanted = index if isinstance(index, int) and index > 0 else 0
         first = self._made.get(remote_id)
         if first is None or first.output.get("index") == wanted:
             return first
@@ -355,7 +366,7 @@ def border(fields: Mapping[str, Any], size: tuple[int, int] | None) -> dict[str,
     try:
         if not shape:
             up, down, left, right = (float(fields.get(side) or 0) for side in SIDES)
-            if not any((up, down, left, right)):
+            if not any((up, down, left, right)) or not all(map(math.isfinite, (up, down, left, right))):
                 return None
             wide, high = 1 + left + right, 1 + up + down
             return _shares(left / wide, up / high, 1 / wide, 1 / high, exact=True)
@@ -380,11 +391,14 @@ def _shares(left: float, top: float, width: float, height: float, *, exact: bool
 def _kind(manifest: Manifest, output: Manifest) -> str | None:
     family = FAMILIES.get(str(manifest.get("family")))
     told = output.get("kind")
-    return told if told in set(OutputKind) else family.kind.value if family else None
+    return told if isinstance(told, str) and told in set(OutputKind) else family.kind.value if family else None
 
 
 def _text(value: object) -> str | None:
-    return redact(str(value)) if isinstance(value, (str, int)) and value != "" else None
+    # Python refuses to write out an integer of thousands of digits.
+    if isinstance(value, int) and -1e15 < value < 1e15:
+        value = str(value)
+    return redact(value) if isinstance(value, str) and value else None
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -7,16 +7,22 @@ import threading
 from collections import OrderedDict
 from typing import BinaryIO
 
-from airflow_kling.plugins.files import MediaFault
+from airflow_kling.plugins.files import MediaFault, storage_errors
 
 SIZES = {"small": 420, "large": 1600}
 """Longest side in pixels."""
-MAX_PIXELS = 120_000_000
+MAX_PIXELS = 40_000_000
+"""Of one picture: they take four bytes each, and as many again while they are scaled."""
 MAX_BYTES = 64 * 1024 * 1024
 """Of one picture."""
+MAX_SCANS = 100
+"""Of a JPEG: each goes over all of its pixels, and takes no more than some bytes to ask for."""
 CACHE_BYTES = 48 * 1024 * 1024
 CONTENT_TYPE = "image/webp"
 _QUALITY = {"small": 74, "large": 82}
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_STEP = 1 << 20
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 
 
 class Cache:
@@ -65,35 +71,59 @@ def thumbnail(stream: BinaryIO, size: int, variant: str) -> bytes:
     from PIL import Image, ImageOps
 
     longest = SIZES[variant]
-    if size > MAX_BYTES:
-        raise MediaFault(f"a picture of more than {MAX_BYTES >> 20} MB is not shown; open the file", 415)
+    picture = _read_picture(stream, size)
     try:
-        with Image.open(stream, formats=("PNG", "JPEG", "WEBP")) as image:
+        with Image.open(picture, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise MediaFault("a picture of that many pixels is not shown; open the file", 415)
             image.draft("RGB", (longest, longest))
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode not in ("RGB", "RGBA"):
-                upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-            upright.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            image.load()
+            scaled: Image.Image = image
+            if image.mode not in ("RGB", "RGBA"):
+                scaled = image.convert("RGBA" if image.has_transparency_data else "RGB")
+            # Scaled before it is turned: a turned picture is another one of that size.
+            scaled.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
             content = io.BytesIO()
-            upright.save(content, "WEBP", quality=_QUALITY[variant], method=1, exif=b"")
+            ImageOps.exif_transpose(scaled).save(content, "WEBP", quality=_QUALITY[variant], method=1, exif=b"")
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
         raise MediaFault("the picture is damaged", 415) from None
     return content.getvalue()
 
 
-def picture_size(stream: BinaryIO) -> tuple[int, int]:
+def _read_picture(stream: BinaryIO, size: int) -> BinaryIO:
+    """Return the file in memory: Pillow would ask the storage for it in small pieces, some of them again and again."""
+    _check_size(size)
+    picture = io.BytesIO()
+    with storage_errors():
+        while piece := stream.read(_STEP):
+            picture.write(piece)
+            _check_size(picture.tell())
+    content = picture.getvalue()  # shares its memory
+    if content.startswith(_JPEG) and content.count(_SCAN) > MAX_SCANS:
+        raise MediaFault("the picture is damaged", 415)
+    picture.seek(0)
+    return picture
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise MediaFault(f"a picture of more than {MAX_BYTES >> 20} MB is not shown; open the file", 415)
+
+
+def picture_size(stream: BinaryIO, size: int) -> tuple[int, int]:
     """
     Return width and height in pixels, as the picture is seen.
 
     :param stream: A picture, seekable.
-    :raises MediaFault: for one that cannot be read.
+    :param size: Its bytes.
+    :raises MediaFault: for one that cannot be read, or is too large.
     """
     from airflow_kling.api.inputs import InputFault
-    from airflow_kling.media.picture import upright_size
+    from airflow_kling.media.picture import MADE, upright_size
 
+    _check_size(size)
     try:
-        return upright_size(stream, "the source")
+        with storage_errors(through=InputFault):
+            return upright_size(stream, "the source", MADE)
     except InputFault:
         raise MediaFault("the picture is damaged", 415) from None

@@ -113,14 +113,29 @@ def tasks(media: Path, named: dict[str, object]) -> list[dict[str, Any]]:
         *(task(f"made-of-{name}", good, rendered={"image": place}) for name, place in named.items()),
         # Read by nobody yet: who wrote the parameter proves nothing.
         {"task_id": "unread", "state": "running", "rendered": {"image": good}},
-        *(
-            task(f"odd-{number}", value=value)
-            for number, value in enumerate(
-                [[], "text", '{"family": "x"', {"family": 1, "outputs": []}, {"family": "x", "outputs": [1]}, 7]
-            )
-        ),
+        *(task(f"odd-{number}", value=value) for number, value in enumerate(odd_results())),
+        *(task(f"oddly-made-{number}", good, rendered=fields) for number, fields in enumerate(ODD_FIELDS)),
         # As the database holds what an earlier Airflow wrote: JSON in a text.
         task("as-text", value='{"family": "image-expansion", "outputs": [{"uri": "file:///etc/passwd"}]}'),
+    ]
+
+
+#: What a rendered field may hold, and no page may fail over.
+ODD_FIELDS: list[dict[str, Any]] = [
+    {"image": {"task_id": []}},
+    {"image": "/in/a.png", "up": "nan"},
+    {"image": "/in/\ud800.png", "prompt": 10**4_000},
+]
+
+
+def odd_results() -> list[Any]:
+    """Return what a task may return, names no file, and no page may fail over."""
+    made = manifest("/nowhere.png")
+    return [
+        *([], "text", '{"family": "x"', {"family": 1, "outputs": []}, {"family": "x", "outputs": [1]}, 7),
+        "[" * 200_000,
+        *(made | {"task_id": odd} for odd in ([], {})),
+        made | {"outputs": [{"kind": [], "uri": "/in/\ud800.png"}], "message": 10**4_000},
     ]
 
 

@@ -19,14 +19,14 @@ from airflow_kling.demo.home import free_port
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 START_LIMIT = 120
-USERS = {"reader": "viewer", "stranger": "admin"}
+USERS = {"reader": "viewer", "stranger": "admin", "no-runs": "viewer", "no-tasks": "viewer"}
 TEST_DAG = "import sys; from airflow.dag_processing.dagbag import DagBag; DagBag().get_dag(sys.argv[1]).test()"
 PASSWORD = "not-a-secret-of-anyone"
 
 
 class Site:
     """
-    An API server with users ``reader``, who may read every DAG, and ``stranger``, who may not; a context manager.
+    An API server with users ``reader``, who may read every DAG, and others, who may not; a context manager.
 
     :param home: Empty folder for ``AIRFLOW_HOME`` and the log.
     :param roots: What ``[kling] media_roots`` says.
@@ -163,7 +163,7 @@ class Site:
         """
         Return a session of that user, with the cookie that a browser would have; of nobody without one.
 
-        :param user: ``reader`` or ``stranger``.
+        :param user: A key of ``USERS``.
         """
         session = requests.Session()
         session.trust_env = False

@@ -86,7 +86,9 @@ def site(media, named, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sessions(site):
-    return {user: site.login(user) for user in ("reader", "stranger", None)}
+    from run_page_site.server import USERS
+
+    return {user: site.login(user) for user in (*USERS, None)}
 
 
 @pytest.fixture(autouse=True)

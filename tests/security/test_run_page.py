@@ -82,6 +82,15 @@ def test_who_may_not_read_the_dag(ask, address):
     assert ask(address.replace("/dags/ours/", "/dags/nonesuch/"), "stranger").status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("user", "allowed"), [("no-runs", {"/", "static", "media"}), ("no-tasks", {"/", "/runs", "static", "media"})]
+)
+def test_who_may_not_read_a_part_of_the_dag(ask, user, allowed):
+    for route, address in ADDRESSES.items():
+        open_to = route in allowed or any(f"/{name}/" in route for name in allowed)
+        assert ask(address, user).status_code == (200 if open_to else 403), route
+
+
 def test_a_list_shows_only_what_its_reader_may_read(ask):
     assert _listed(ask, "reader") == {"ours", "theirs"}
     assert _listed(ask, "stranger") == {"theirs"}
@@ -168,13 +177,15 @@ def test_what_a_source_may_not_be(ask, named):
         "media/good/-1/0/1/file",
         "media/good/-1/1/0/file",
         "media/good/0/0/0/file",
+        f"media/good/{2**31}/0/0/file",
         "media/nonesuch/-1/0/0/file",
         "media/not-ours/-1/0/0/file",
         "source/not-ours/-1/small",
         "media/good/-1/0/0/other.png",
         "media/good/-1/0/0/file/other.png",
         "media/as-text/-1/0/0/file",
-        *(f"media/odd-{number}/-1/0/0/file" for number in range(6)),
+        *(f"media/odd-{number}/-1/0/0/file" for number in range(10)),
+        *(f"source/oddly-made-{number}/-1/small" for number in range(3)),
     ],
 )
 def test_another_tasks_file_cannot_be_named(ask, address):

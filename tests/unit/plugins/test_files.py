@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from airflow_kling.hooks import storage
-from airflow_kling.plugins.files import MediaFault, open_media, read_roots
-from airflow_kling.plugins.thumbnails import Cache, thumbnail
+from airflow_kling.plugins.files import MediaFault, open_media, read_roots, roots_of
+from airflow_kling.plugins.thumbnails import MAX_BYTES, Cache, picture_size, thumbnail
 
 
 @pytest.fixture
@@ -69,6 +71,7 @@ def test_what_lies_elsewhere_is_not(root, tmp_path):
     for uri in ("link.png", "up/beside.png", "../beside.png", "../root-too/a.png", "../root"):
         assert served(root / uri, root) == 403
     assert served(root / "a.png", "") == served("a.png", root) == 403
+    assert served(f"{root}/\ud800.png", root) == 404
 
 
 def test_a_folder_that_turns_into_a_link_is_not_followed(root, tmp_path, monkeypatch):
@@ -130,6 +133,96 @@ def test_a_storage_that_fails_says_no_secret(monkeypatch):
     with pytest.raises(MediaFault) as caught, open_media("s3://b/a.png", read_roots("s3://b")):
         pass
     assert caught.value.reason == "the API server cannot read the storage (PermissionError)"
+
+
+class Stream(io.BytesIO):
+    """Of a storage that connects when it is read, and fails from some byte on."""
+
+    def __init__(self, content, fails_at):
+        super().__init__(content)
+        self.fails_at = fails_at
+
+    def read(self, size=-1):
+        if self.tell() >= self.fails_at:
+            raise ConnectionResetError(104, "https://host/?sig=secret")
+        return super().read(size)
+
+
+@pytest.fixture
+def bucket(root, monkeypatch):
+    """A storage of one picture; what it is opened with, and its streams, are kept."""
+    kept = SimpleNamespace(options=[], streams=[], info={"ETag": "1"}, fails_at=1 << 30, content=b"")
+
+    def opened(mode, **options):
+        kept.options.append(options)
+        kept.streams.append(Stream(kept.content, kept.fails_at))
+        return kept.streams[-1]
+
+    def storage_path(uri):
+        fs = SimpleNamespace(info=lambda path, refresh: {"size": len(kept.content), **kept.info})
+        return SimpleNamespace(fs=fs, path="b/a.png", protocol=uri.partition(":")[0], open=opened)
+
+    kept.content = (root / "a.png").read_bytes()
+    monkeypatch.setattr(storage, "storage_path", storage_path)
+    return kept
+
+
+def test_a_storage_that_fails_when_it_is_read_says_no_secret(bucket):
+    bucket.fails_at = 0
+    with pytest.raises(MediaFault) as caught, open_media("s3://b/a.png", read_roots("s3://b")):
+        pass
+    assert caught.value.reason == "the API server cannot read the storage (ConnectionResetError)"
+    assert caught.value.__suppress_context__
+    assert [stream.closed for stream in bucket.streams] == [True]
+    for ask in (thumbnail, lambda stream, size, variant: picture_size(stream, size)):
+        with pytest.raises(MediaFault, match=r"\(ConnectionResetError\)$"):
+            ask(Stream(bucket.content, 0), 1, "small")
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("s3", {"block_size": 1 << 20}), ("gs", {})])
+def test_a_bucket_is_read_in_small_steps(bucket, scheme, options):
+    assert served(f"{scheme}://b/a.png", f"{scheme}://b") == "image/png"
+    assert bucket.options == [options]
+
+
+@pytest.mark.parametrize(("info", "tagged"), [({}, False), ({"ETag": None}, False), ({"mtime": 1}, True)])
+def test_a_storage_that_names_no_version_has_no_tag(bucket, info, tagged):
+    bucket.info = info
+    with open_media("gs://b/a.png", read_roots("gs://b")) as file:
+        assert bool(file.tag) == tagged
+
+
+def test_a_root_may_be_of_one_dag(root, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    for text in (f"{tmp_path}/{{dag_id}}", f"s3://b/{{dag_id}}/x, {tmp_path}/{{dag_id}}/"):
+        with open_media(str(root / "a.png"), roots_of(text, "root")):
+            pass
+        with pytest.raises(MediaFault, match="outside"), open_media(str(root / "a.png"), roots_of(text, "theirs")):
+            pass
+        for dag_id in (".", "..", "", "root/..", "a,/", "a\n/"):
+            with pytest.raises(MediaFault, match="id cannot be"):
+                roots_of(text, dag_id)
+    assert roots_of(str(root), "..") == read_roots(str(root))
+
+
+def test_pictures_that_would_harm_the_server(tmp_path):
+    def refused(image, reason, tail=b"", **options):
+        path = tmp_path / "a"
+        image.save(path, **options)
+        content = path.read_bytes() + tail
+        with pytest.raises(MediaFault, match=reason):
+            thumbnail(io.BytesIO(content), len(content), "small")
+
+    refused(Image.new("1", (8_000, 5_001)), "many pixels", format="PNG")
+    refused(Image.new("L", (9, 9)), "damaged", b"\xff\xda" * 101, format="JPEG", progressive=True)
+    for ask in (picture_size, lambda stream, size: thumbnail(stream, size, "small")):
+        with pytest.raises(MediaFault, match="64 MB"):
+            ask(io.BytesIO(b""), MAX_BYTES + 1)
+
+
+def test_size_of_a_webp(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.webp")
+    assert picture_size(io.BytesIO((tmp_path / "a.webp").read_bytes()), 1) == (30, 20)
 
 
 @pytest.mark.parametrize(("variant", "size"), [("small", (420, 140)), ("large", (900, 300))])

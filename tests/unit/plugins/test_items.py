@@ -136,7 +136,13 @@ def test_border(fields, size, place):
 
 @pytest.mark.parametrize(
     "value",
-    [None, 7, "text", '"text"', [], {}, {"family": "x"}, {"family": 1, "outputs": []}, {"family": "x", "outputs": [1]}],
+    [
+        *(None, 7, "text", '"text"', "[" * 200_000, f'{{"units": {"9" * 5_000}}}', [], {}, {"family": "x"}),
+        {"family": 1, "outputs": []},
+        {"family": "x", "outputs": [1]},
+        *({"family": "x", "task_id": odd, "outputs": [{}]} for odd in ([], {}, 7)),
+        {"family": "x", "outputs": [{}] * 1_001},
+    ],
 )
 def test_what_is_no_manifest_is_nothing(value):
     assert rows_of(value) == []
@@ -154,6 +160,28 @@ def test_odd_numbers_count_for_nothing(odd):
     told = shown(run)[0]
     assert {told[name] for name in ("units", "usd", "width", "size_bytes", "uri")} - {"8"} == {None}
     assert json.dumps([told, summary(run.items)], allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "more", "output"),
+    [
+        ({"image": {"task_id": []}}, {}, {}),
+        ({"image": {"task_id": {}}}, {}, {}),
+        ({"image": {"task_id": "T1"}, "image_index": 10**5_000}, {}, {}),
+        ({"image": {"task_id": "T1"}, "image_index": "9" * 5_000}, {}, {}),
+        ({"image": "/in/\ud800.png", "prompt": 10**5_000}, {"message": 10**5_000}, {}),
+        ({"image": "/a.png", "up": "nan"}, {"status": []}, {"kind": []}),
+        ({"image": "/a.png", "down": "inf"}, {"message": []}, {"kind": {}}),
+        ({"image": "/a.png", "up": -1}, {}, {"uri": "/\ud800.png", "width": 10**5_000}),
+    ],
+)
+def test_an_odd_result_is_shown_and_hides_no_other(fields, more, output):
+    row = manifest("T1", "/a.png", **more)
+    row["outputs"][0] |= output
+    told = shown(Run([instance("t", "success", row), instance("u")]), fields)
+    assert json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
+    assert (told[0]["kind"], told[0]["message"], len(told)) == ("image", None, 2)
+    assert told[0]["source"]["border"] is None
 
 
 def test_summary_counts_a_remote_tasks_units_once():
