@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_kling.api.checks import is_url
 from airflow_kling.api.inputs import InputFault
@@ -14,13 +15,59 @@ from airflow_kling.lifecycle.batch import Picture
 from airflow_kling.lifecycle.batch_journal import Journal
 from airflow_kling.lifecycle.batch_results import RowStatus
 from airflow_kling.lifecycle.batch_rows import Row, stamp_of
-from airflow_kling.lifecycle.record import Stage, record_from_json
-from airflow_kling.lifecycle.submit import OnExisting
+from airflow_kling.lifecycle.record import Record, Stage, record_from_json
+from airflow_kling.lifecycle.submit import RESULT_LIFETIME, OnExisting
 from airflow_kling.operators.batch_picture import Reframed, key_of, picture_of
 from airflow_kling.operators.work import external_id_of
 
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 256 << 10
+
+
+class Price(NamedTuple):
+    """
+    What is remembered of a picture's price, when its create is sent.
+
+    :param units: List price of all its tasks; None where none is known.
+    :param settings: Tells the parameters that it was sent with.
+    :param epoch: Number of tries before the clear that it was sent after.
+    :param before: Units that earlier tasks cost, which a clear had made anew.
+    """
+
+    units: float | None = None
+    settings: str = ""
+    epoch: int = -1
+    before: float = 0.0
+
+    def cost(self, end: Mapping[str, Any] | None) -> float:
+        """Return what the picture cost, the earlier tasks apart."""
+        told = end["units"] if end is not None and end["epoch"] >= self.epoch else None
+        return (self.units or 0.0) if told is None else float(told)
+
+
+def price_of(journal: Journal, key: str) -> Price:
+    """Return what is remembered of the price of a picture."""
+    return Price(*(journal.get("seen", f"price/{key}") or ()))
+
+
+def keep_price(journal: Journal, key: str, price: Price) -> None:
+    """Remember a price with the next commit, which is that of the create's intent."""
+    journal.put("seen", f"price/{key}", list(price))
+
+
+def is_paid(record: Mapping[str, Any]) -> bool:
+    """Return whether a task may exist by a record of the journal, or by the one before it."""
+    return record["stage"] != Stage.REFUSED.value or record.get("earlier") is not None
+
+
+def paid_keys(journal: Journal) -> dict[str, bool]:
+    """Return the pictures of which a task may exist, and whether one of the last create may."""
+    keys: dict[str, bool] = {}
+    for name, record in journal.items("record").items():
+        if is_paid(record):
+            key = name.rpartition("/")[0]
+            keys[key] = keys.get(key, False) or record["stage"] != Stage.REFUSED.value
+    return keys
 
 
 class Reader:
@@ -61,11 +108,13 @@ class Reader:
         key = key_of(identity, row.own)
         if end := self._kept(key):
             if not known:
-                self._journal.put("seen", row.name, [stamp, identity, end["units"]])
+                self._journal.put("seen", row.name, [stamp, identity])
             return key, end
         fields = self._journal.get("record", f"{key}/0")
         record = record_from_json(fields) if fields else None
-        begun = record is not None and (record.stage is not Stage.REFUSED or record.earlier is not None)
+        exists = record is not None and is_paid(fields)
+        anew = exists and self._is_anew(record, key)
+        begun = exists and not anew
         if only_known and not begun:
             return None
         if known and not begun:
@@ -75,13 +124,24 @@ class Reader:
             end = made.keep(external_id_of(self._ti, key)) | {"epoch": self._epoch, "settings": self._settings}
             self._journal.put("end", key, end)
             return key, end
-        if units is None and begun and known:
-            units = seen[2]
-        if not known or seen[2] != units:
-            self._journal.put("seen", row.name, [stamp, identity, units])
+        if units is None and begun:
+            units = price_of(self._journal, key).units
+        if not known:
+            self._journal.put("seen", row.name, [stamp, identity])
         if not begun:
             self._check_price(slots, units)
-        return Picture(key, made, slots, units, weight, begun=begun, rejoins=begun)
+        return Picture(key, made, slots, units, weight, begun=begun, rejoins=begun, anew=anew)
+
+    def _is_anew(self, record: Record | None, key: str) -> bool:
+        """Return whether a clear makes another task of a picture, as far as the journal can tell."""
+        on_existing = self._operator.on_existing
+        if record is None or record.epoch >= self._epoch or on_existing == OnExisting.FAIL.value:
+            return False
+        end, price = self._journal.get("end", key), price_of(self._journal, key)
+        settings = price.settings or (end["settings"] if end else self._settings)
+        failed = end is not None and end["status"] == RowStatus.FAILED.value
+        expired = time.time() - record.at > RESULT_LIFETIME
+        return on_existing == OnExisting.RESUBMIT.value or failed or expired or settings != self._settings
 
     def _stamp(self, row: Row) -> str:
         """Return what changes when the source does; a link and a task's output are what they are."""

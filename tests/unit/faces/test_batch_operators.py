@@ -369,6 +369,15 @@ def test_the_budget_is_kept_over_all_tries(account, folder, tmp_path):
     assert (made["counts"]["succeeded"], made["counts"]["skipped"], accepted(emulator)) == (5, 1, 5)
 
 
+def test_a_rendered_name_that_all_would_share_is_refused(account, folder, tmp_path):
+    emulator = account()
+    operator = expand(folder, tmp_path, output_name="{{ ds }}")
+    operator.output_name = "2026-01-01"
+    with pytest.raises(KlingInputError, match="task_id"):
+        run(operator)
+    assert accepted(emulator) == 0
+
+
 def test_a_budget_needs_a_list_price(account, folder, tmp_path):
     account()
     film = KlingImageToVideoBatchOperator(
@@ -394,6 +403,43 @@ def test_a_clear_pays_again_only_for_what_is_asked_for_anew(account, folder, tmp
     with pytest.raises(KlingPermanentError, match="fail"):
         run(expand(folder, tmp_path, prompt="a lake", on_existing="fail"), cleared=5)
     assert accepted(emulator) == 18
+
+
+@pytest.mark.parametrize("parameters", [{"on_existing": "resubmit"}, {"prompt": "a lake"}, {}])
+def test_what_a_clear_makes_anew_is_kept_within_the_budget_and_the_quota(account, folder, tmp_path, parameters):
+    emulator = account()
+    if not parameters:
+        emulator.state.add_fault({"fault": "fail"})  # which may be billed
+    with suppress(KlingTaskFailed):
+        run(expand(folder, tmp_path))
+    emulator.state.clear_faults()
+    with pytest.raises(KlingPermanentError, match="budget"):
+        run(expand(folder, tmp_path, budget=48 + 16, max_concurrency=1, **parameters), cleared=1)
+    assert accepted(emulator) == 8
+    with pytest.raises(KlingPermanentError, match="budget"):
+        run(expand(folder, tmp_path, budget=48 + 24, max_concurrency=1, **parameters), cleared=1, try_number=2)
+    assert accepted(emulator) == 9
+
+
+def test_a_create_that_nobody_expected_asks_the_budget(account, folder, tmp_path, monkeypatch):
+    emulator = account()
+    run(expand(folder, tmp_path))
+    monkeypatch.setattr("airflow_kling.operators.batch_reading.Reader._is_anew", lambda *_: False)
+    with pytest.raises(KlingPermanentError, match="budget of 56 units"):
+        run(expand(folder, tmp_path, budget=56, on_existing="resubmit"), cleared=1)
+    assert accepted(emulator) == 7
+
+
+def test_what_is_paid_counts_whatever_the_files_are_called_now(account, folder, tmp_path):
+    emulator = account()
+    with pytest.raises(KlingPermanentError):
+        run(expand(folder, tmp_path, budget=16))
+    for number in range(6):
+        (folder / f"{number}.png").unlink()
+        draw(folder / f"new-{number}.png", 100 + number)
+    with pytest.raises(KlingPermanentError, match="budget"):
+        run(expand(folder, tmp_path, budget=24), try_number=2)
+    assert accepted(emulator) == 3
 
 
 def test_a_changed_file_is_another_picture(account, folder, tmp_path):
@@ -464,6 +510,17 @@ def test_a_result_that_cannot_be_fetched_is_left_for_the_next_try(account, folde
         run(expand(folder, tmp_path))
     made = run(expand(folder, tmp_path), try_number=2)
     assert (made["counts"]["succeeded"], accepted(emulator)) == (6, 6)
+
+
+def test_a_hiccup_between_passes_ends_no_picture_early(account, folder, tmp_path):
+    emulator = account(pictures="real", engine="reflect")
+    draw(folder / "0.png", 1, (1600, 900))
+    emulator.state.add_fault({"fault": "corrupt-download", "times": 1})
+    parameters = {"images": [str(folder / "0.png")], "size": (1920, 2400), "fit": "passes"}
+    run(expand(folder, tmp_path, **parameters))
+    (row,) = results(tmp_path)
+    assert len(row["passes"]) == accepted(emulator) > 1
+    assert (row["outputs"][0]["width"], row["outputs"][0]["height"]) == (1920, 2400)
 
 
 # -- the tail, killing ------------------------------------------------------------------------------------------------
