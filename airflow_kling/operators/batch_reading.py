@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -87,6 +88,8 @@ class Reader:
         self._journal = journal
         self._epoch = epoch
         self._settings = settings
+        #: The pictures of all rows that were read.
+        self.keys: set[str] = set()
 
     def read(self, row: Row, *, only_known: bool) -> Picture | tuple[str, dict[str, Any]] | None:
         """
@@ -100,15 +103,22 @@ class Reader:
             raise InputFault("images", row.fault, "a row with an image and known parameters", "correct the row")
         made = picture_of(self._operator, row.image, row.own)
         stamp = self._stamp(row)
-        seen = self._journal.get("seen", row.name)
+        seen = self._journal.get("seen", row.lookup)
         known = seen is not None and stamp and seen[0] == stamp
-        if not known and only_known:
+        if not known and only_known and (stamp or seen is None):
             return None
-        identity = seen[1] if known else made.read()
+        try:
+            identity = seen[1] if known else _hidden(made.read())
+        except Exception:
+            # Whatever reading the source raises: a task that is paid is not lost because its source is.
+            if seen is None or not self._is_remembered(key_of(seen[1], row.own)):
+                raise
+            identity, known = seen[1], True
         key = key_of(identity, row.own)
+        self.keys.add(key)
         if end := self._kept(key):
             if not known:
-                self._journal.put("seen", row.name, [stamp, identity])
+                self._journal.put("seen", row.lookup, [stamp, identity])
             return key, end
         fields = self._journal.get("record", f"{key}/0")
         record = record_from_json(fields) if fields else None
@@ -127,10 +137,14 @@ class Reader:
         if units is None and begun:
             units = price_of(self._journal, key).units
         if not known:
-            self._journal.put("seen", row.name, [stamp, identity])
+            self._journal.put("seen", row.lookup, [stamp, identity])
         if not begun:
             self._check_price(slots, units)
         return Picture(key, made, slots, units, weight, begun=begun, rejoins=begun, anew=anew)
+
+    def _is_remembered(self, key: str) -> bool:
+        record = self._journal.get("record", f"{key}/0")
+        return self._journal.get("end", key) is not None or (record is not None and is_paid(record))
 
     def _is_anew(self, record: Record | None, key: str) -> bool:
         """Return whether a clear makes another task of a picture, as far as the journal can tell."""
@@ -169,6 +183,11 @@ class Reader:
             return None
         whole = all(storage_path(row["uri"]).exists() for row in end["outputs"])
         return end if whole else None
+
+
+def _hidden(identity: str) -> str:
+    """Return an identity to be kept: links, of which a clip may have several, may hold a key."""
+    return f"link:{hashlib.sha256(identity.encode()).hexdigest()}" if "://" in identity else identity
 
 
 def return_large_blocks() -> None:

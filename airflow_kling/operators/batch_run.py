@@ -63,6 +63,7 @@ TAIL = "tail.json"
 LONG_PAUSE = 20.0
 """Seconds of waiting for a first free slot that are worth a deferral."""
 
+SHOWN_ORPHANS = 20
 STORE_DELAYS = (2.0, 6.0)
 """Seconds before storing is tried again."""
 
@@ -149,6 +150,7 @@ class BatchRun:
         self._journal.open()
         self._settings = self._hash_settings()
         self._charge_known()
+        self._accounts.know({record["kling_conn_id"] for record in self._journal.items("record").values()})
         self._reader = Reader(operator, self._ti, self._journal, self._epoch, self._settings)
         self._report(force=True)
         pools = [ThreadPoolExecutor(size, "kling-batch") for size in (READERS, SENDERS, 1, ASKERS, STORERS)]
@@ -337,8 +339,9 @@ class BatchRun:
                 group = {p.task.task_id: p for p in pictures if p.kling_conn_id == conn_id and p.task is not None}
                 answers += self._accounts.ask(conn_id, group, self._askers)
         except Exception as error:
-            _log.exception("asking failed")
-            fault = ApiFault(FaultInfo(FaultKind.CONNECTION, redact(f"{type(error).__name__}: {error}")))
+            reason = redact(f"{type(error).__name__}: {error}")
+            _log.error("Asking for %d tasks failed: %s", len(pictures), reason)  # its trace may hold a link
+            fault = ApiFault(FaultInfo(FaultKind.CONNECTION, reason))
             answers = [(picture, fault, True) for picture in pictures]
         self._events.put(partial(self._on_answers, answers))
 
@@ -445,13 +448,19 @@ class BatchRun:
         self.batch.stop(error if isinstance(error, ApiFault) else told)
 
     def _end(self) -> dict[str, Any]:
-        for picture in (*self.batch.running.values(), *self.batch.sending.values(), *self.batch.ready):
-            self._end_unfinished(picture)
         for row in self._rows:
             with suppress(Exception):
                 self._read_row(row, only_known=True)()
-        with suppress(Exception):  # of a storage that is broken already, which is told below
+        for picture in (*self.batch.running.values(), *self.batch.sending.values(), *self.batch.ready):
+            self._end_unfinished(picture)
+        try:
             self._journal.commit()
+        except ApiFault as fault:
+            if fault.info.kind is FaultKind.EXISTS:
+                self.batch.stopped = fault
+        except Exception as error:  # of the storage
+            self._broken = self._broken or redact(f"{type(error).__name__}: {error}")
+        self._warn_of_orphans()
         self._report(force=True)
         stopped = self.batch.stopped
         verdict = self._results.verdict(self._operator.min_success_ratio, str(stopped or ""))
@@ -474,6 +483,17 @@ class BatchRun:
         if stopped:
             raise KlingPermanentError(text)
         raise KlingTransientError(text) if verdict.passing else KlingTaskFailed(text)
+
+    def _warn_of_orphans(self) -> None:
+        """Name what is paid, and belongs to no row any more."""
+        ends, records = self._journal.items("end"), self._journal.items("record")
+        keys = paid_keys(self._journal).keys() - ends.keys() - self._reader.keys
+        orphans = [record for name, record in records.items() if name.rpartition("/")[0] in keys]
+        names = [record.get("task_id") or record["external_task_id"] for record in orphans]
+        if names:
+            shown = ", ".join(sorted(names)[:SHOWN_ORPHANS]) + ", …" * (len(names) > SHOWN_ORPHANS)
+            text = "%d tasks may be billed whose pictures are in no row that can be read any more: %s"
+            self._operator.log.warning(text, len(names), shown)
 
     def _end_unfinished(self, picture: Picture) -> None:
         if picture.task is not None:

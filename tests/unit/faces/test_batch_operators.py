@@ -523,6 +523,61 @@ def test_a_hiccup_between_passes_ends_no_picture_early(account, folder, tmp_path
     assert (row["outputs"][0]["width"], row["outputs"][0]["height"]) == (1920, 2400)
 
 
+def test_a_paid_task_outlives_its_source_and_its_place_in_the_operator(account, folder, tmp_path, monkeypatch, told):
+    emulator = account()
+    emulator.state.add_fault({"fault": "hang", "times": 1})
+    rows = [str(folder / "0.png"), str(folder / "1.png")]
+    monkeypatch.setenv("AIRFLOW_CONN_KLING_OTHER", emulator.connection_uri("kling"))
+    first = {"images": rows, "timeout": 1.0, "kling_conn_id": "kling_other"}
+    with pytest.raises(KlingTransientError):
+        run(expand(folder, tmp_path, **first))
+    (hung,) = [row["task_id"] for row in results(tmp_path) if row["status"] == "unfinished"]
+    for row in rows:
+        Path(row).unlink()
+    with pytest.raises(KlingTransientError, match="1 of 2"):
+        run(expand(folder, tmp_path, images=rows, timeout=1.0), try_number=2)
+    assert [row["task_id"] for row in results(tmp_path) if row["status"] == "unfinished"] == [hung]
+    monkeypatch.delenv("AIRFLOW_CONN_KLING_OTHER")
+    with pytest.raises(KlingTransientError, match="kling_other, which cannot be used any more"):
+        run(expand(folder, tmp_path, images=rows, timeout=1.0), try_number=3)
+    assert accepted(emulator) == 2
+    told.clear()
+    run(expand(folder, tmp_path, images=[str(folder / "2.png")]), try_number=4)
+    assert f"in no row that can be read any more: {hung}" in told.text
+
+
+def test_no_link_shows_its_keys(account, tmp_path, told):
+    account()
+    link = "https://joe:hunter2@host.example/a.png?apikey=k3y&id=7"
+    run(
+        KlingImageToVideoBatchOperator(
+            task_id="film", images=[link], output_path=str(tmp_path / "out"), poll_interval=0.2, model_name="kling-v2-6"
+        )
+    )
+    assert results(tmp_path)[0]["source"] == "https://host.example/a.png"
+    kept = "".join(path.read_text() for path in tmp_path.rglob("*.jsonl"))
+    assert not [word for word in ("hunter2", "k3y", "joe") if word in kept + told.text]
+
+
+def test_an_overtaken_process_writes_no_results(account, folder, tmp_path, monkeypatch):
+    account()
+    whole = batch_journal.Journal.commit
+
+    def commit(journal):
+        if journal.get("end", "over"):
+            raise batch_journal._overtaken()
+        whole(journal)
+
+    ended = batch_run.BatchRun._end
+    monkeypatch.setattr(batch_journal.Journal, "commit", commit)
+    monkeypatch.setattr(
+        batch_run.BatchRun, "_end", lambda run: (run._journal.put("end", "over", {"epoch": 0}), ended(run))[1]
+    )
+    with pytest.raises(KlingPermanentError, match="overtaken"):
+        run(expand(folder, tmp_path))
+    assert list((tmp_path / "out").glob("*.jsonl")) == []
+
+
 # -- the tail, killing ------------------------------------------------------------------------------------------------
 
 
