@@ -458,8 +458,8 @@ class BatchRun:
         except ApiFault as fault:
             if fault.info.kind is FaultKind.EXISTS:
                 self.batch.stopped = fault
-        except Exception as error:  # of the storage
-            self._broken = self._broken or redact(f"{type(error).__name__}: {error}")
+        except Exception as error:  # of the storage; what is lost of it costs a download, no more
+            _log.warning("The journal's end could not be stored: %s", redact(f"{type(error).__name__}: {error}"))
         self._warn_of_orphans()
         self._report(force=True)
         stopped = self.batch.stopped
