@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Picture:
     :param weight: Bytes that it holds until it is submitted.
     :param begun: Whether a task of it may exist, and so a bill.
     :param rejoins: Whether its next task may exist: its slots are taken already.
+    :param anew: Whether it was paid before, and another task is made of it.
     """
 
     key: str
@@ -60,6 +62,7 @@ class Picture:
     weight: int = 0
     begun: bool = False
     rejoins: bool = False
+    anew: bool = False
     tries: int = 0
     not_before: float = 0.0
     task: Task | None = None
@@ -116,7 +119,7 @@ class Pace:
 
 class Budget:
     """
-    Units that may be spent, by list price until the real ones are told.
+    Units that may be spent, by list price until the real ones are told; used by several threads.
 
     :param units: All that the batch may cost; None for no limit.
     """
@@ -125,22 +128,62 @@ class Budget:
         self.units = units
         self.spent = 0.0
         self._reserved: dict[str, float] = {}
+        self._known: dict[str, float] = {}
+        self._renewed: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def text(self) -> str:
+        """Why nothing more is begun, once it is used up."""
+        return f"the budget of {self.units or 0.0:g} units is used up"
 
     def admits(self, picture: Picture) -> bool:
         """Return whether a picture may be begun."""
-        if self.units is None or picture.begun:
-            return True
-        reserved = sum(self._reserved.values())
-        return self.spent + reserved + (picture.units or 0.0) <= self.units + 1e-9
+        with self._lock:
+            return picture.begun or self._fits(picture)
 
-    def reserve(self, picture: Picture) -> None:
-        """Set the price of a picture aside."""
-        self._reserved[picture.key] = picture.units or 0.0
+    def admits_again(self, picture: Picture) -> bool:
+        """Return whether another task may be made of a picture that was paid before, and set its price aside."""
+        with self._lock:
+            if picture.key in self._renewed:
+                return True
+            self._renew(picture.key)
+            if not self._fits(picture):
+                self._renewed.discard(picture.key)
+                return False
+            self._reserved[picture.key] = picture.units or 0.0
+            return True
+
+    def renew(self, key: str) -> None:
+        """Let what a picture has cost so far stay spent: what it costs from now on comes on top."""
+        with self._lock:
+            self._renew(key)
+
+    def reserve(self, key: str, units: float | None) -> None:
+        """Set the price of a picture aside, unless it is known what it cost."""
+        with self._lock:
+            if key not in self._known:
+                self._reserved[key] = units or 0.0
 
     def release(self, key: str, units: float) -> None:
         """Take note of what a picture cost in the end."""
-        self._reserved.pop(key, None)
-        self.spent += units
+        with self._lock:
+            self._reserved.pop(key, None)
+            self.spent += units - self._known.get(key, 0.0)
+            self._known[key] = units
+
+    def _renew(self, key: str) -> None:
+        if key not in self._renewed:
+            self._renewed.add(key)
+            self._known.pop(key, None)
+            self.spent += self._reserved.pop(key, 0.0)
+
+    def _fits(self, picture: Picture) -> bool:
+        if self.units is None:
+            return True
+        # Tried again, its own price is set aside already.
+        reserved = sum(self._reserved.values()) - self._reserved.get(picture.key, 0.0)
+        return self.spent + reserved + (picture.units or 0.0) <= self.units + 1e-9
 
 
 class Batch:
@@ -185,8 +228,10 @@ class Batch:
         """Take a picture that was read; one that is begun goes first."""
         self._weight += picture.weight
         self._typical = max(picture.weight, self._typical * FADING)
+        if picture.anew:
+            self.budget.renew(picture.key)
         if picture.begun:
-            self.budget.reserve(picture)
+            self.budget.reserve(picture.key, picture.units)
             self.ready.appendleft(picture)
         else:
             self.ready.append(picture)
@@ -200,13 +245,13 @@ class Batch:
                 waiting.append(picture)
                 continue
             if not self.budget.admits(picture):
-                self.stop(f"the budget of {self.budget.units:g} units is used up")
+                self.stop(self.budget.text)
                 waiting.append(picture)
                 continue
             if not picture.rejoins and not self.quota.take(picture.slots, self._held, now):
                 waiting.append(picture)
                 break
-            self.budget.reserve(picture)
+            self.budget.reserve(picture.key, picture.units)
             self._held += picture.slots
             self.sending[picture.key] = picture
             yield picture
@@ -274,7 +319,9 @@ class Batch:
         """
         self._leave(picture, keep_weight=True)
         info = fault.info
+        picture.begun = picture.begun or info.created is Created.MAY_EXIST
         if info.kind in (FaultKind.CONCURRENCY, FaultKind.RATE) and info.created is Created.NO:
+            picture.rejoins = False  # there was none: it waits for a slot as the others do
             note = self.quota.busy if info.kind is FaultKind.CONCURRENCY else self.quota.too_fast
             note(self._held, info.retry_after, now)
             if not self.quota.exhausted:
@@ -287,7 +334,7 @@ class Batch:
             return None
         self._weight -= picture.weight
         if not picture.begun:
-            self.budget.release(picture.key, (picture.units or 0.0) if info.created is Created.MAY_EXIST else 0.0)
+            self.budget.release(picture.key, 0.0)
         return fault
 
     def on_task(self, picture: Picture, task: Task, now: float, *, single: bool) -> Decision | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from airflow_kling.api.checks import is_url
 from airflow_kling.api.inputs import InputFault
@@ -44,11 +47,23 @@ class Row:
 
     @property
     def name(self) -> str:
-        """How results and messages call it: no link's signature shows."""
+        """How results and messages call it: nothing of a link shows that may be a key."""
         if isinstance(self.image, Mapping):
-            return _told(self.image)
+            return redact(_told(self.image))
         text = str(self.image or "")
-        return source_of_url(text) if is_url(text) else redact(text)
+        with suppress(ValueError):  # no address
+            if is_url(text):
+                parts = urlsplit(text)
+                text = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return redact(text)
+
+    @property
+    def lookup(self) -> str:
+        """What it is remembered by, from which no link can be read."""
+        text = _told(self.image) if isinstance(self.image, Mapping) else str(self.image or "")
+        with suppress(ValueError):  # no address
+            text = source_of_url(text) if is_url(text) else text
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def read_rows(images: object, *, open_path: Callable[[str], Any], fields: Iterable[str]) -> list[Row]:

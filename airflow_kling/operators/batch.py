@@ -62,8 +62,8 @@ class KlingBatchOperator(KlingTaskBaseOperator):
             raise InputFault("output_path", self.output_path, "given", "results and the batch's memory are kept there")
         if not self.wait_for_completion:
             raise InputFault("wait_for_completion", False, "True", "a batch submits as others end")
-        if self.output_name and is_constant(self.output_name) and "{task_id}" not in self.output_name:
-            raise InputFault("output_name", self.output_name, "a text with {task_id}", "each picture needs a name")
+        if is_constant(self.output_name):
+            self.check_name()
         if self.reuse:
             raise InputFault("reuse", self.reuse, "left out", "a batch remembers its own pictures below output_path")
         if is_constant(images) and not images:
@@ -75,6 +75,15 @@ class KlingBatchOperator(KlingTaskBaseOperator):
         from airflow_kling.operators.base import name_of
 
         return name_of(self.images if isinstance(self.images, str) else self.task_id)
+
+    def check_name(self) -> None:
+        """
+        Refuse a name that all pictures would share.
+
+        :raises InputFault: with what to give instead.
+        """
+        if self.output_name and "{task_id}" not in self.output_name:
+            raise InputFault("output_name", self.output_name, "a text with {task_id}", "each picture needs a name")
 
     def own_parameters(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_kling.api.faults import ApiFault
+from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.lifecycle.batch import Picture
@@ -38,7 +39,8 @@ class Accounts:
     """
 
     def __init__(self, conn_ids: Iterable[str], family: str) -> None:
-        self._hooks = {conn_id: KlingHook(conn_id) for conn_id in conn_ids}
+        self._conn_ids = tuple(dict.fromkeys(conn_ids))
+        self._hooks = {conn_id: KlingHook(conn_id) for conn_id in self._conn_ids}
         for hook in self._hooks.values():
             hook.new_client()
         self._fetches = {conn_id: hook.fetch for conn_id, hook in self._hooks.items()}
@@ -46,10 +48,23 @@ class Accounts:
         self._local = threading.local()
         self._list_closed = dict[str, float]()
 
+    def know(self, conn_ids: Iterable[str]) -> None:
+        """
+        Take further connections, to ask and to fetch only: those that made earlier tasks.
+
+        :param conn_ids: Of them; one that cannot be used any more is told where it is needed.
+        """
+        for conn_id in conn_ids:
+            if conn_id not in self._hooks:
+                with suppress(Exception):  # whatever looking it up raises
+                    hook = KlingHook(conn_id)
+                    hook.new_client()
+                    self._hooks[conn_id], self._fetches[conn_id] = hook, hook.fetch
+
     @property
     def conn_ids(self) -> tuple[str, ...]:
         """The connections, in their order."""
-        return tuple(self._hooks)
+        return self._conn_ids
 
     def account(self, conn_id: str) -> Account:
         """
@@ -73,6 +88,10 @@ class Accounts:
 
         :param conn_id: The connection.
         """
+        if conn_id not in self._hooks:
+            message = f"a task was made over the connection {conn_id}, which cannot be used any more"
+            hint = "Restore the connection: the task is not lost. No other was sent"
+            raise ApiFault(FaultInfo(FaultKind.NOT_FOUND, message, created=Created.MAY_EXIST, hint=hint))
         clients = self._local.__dict__.setdefault("clients", {})
         if conn_id not in clients:
             clients[conn_id] = self._hooks[conn_id].new_client()

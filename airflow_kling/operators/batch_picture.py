@@ -169,11 +169,12 @@ class Reframed(Plain):
         self._picture = lambda: self._original()
 
     def took(self, task: Task, fetch: Fetch) -> bool:
+        came = came_back(task, fetch) if self._todo.passes[1:] else None
+        # Only now: what could not be fetched is taken again.
         self.tasks.append(task)
         self.number = len(self.tasks)
-        if not self._todo.passes[1:]:
+        if came is None:
             return False
-        came = came_back(task, fetch)
         rest = self._todo.after(*came.size)
         if not rest.passes:
             return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_kling.api.checks import is_url
 from airflow_kling.api.inputs import InputFault
@@ -14,13 +16,59 @@ from airflow_kling.lifecycle.batch import Picture
 from airflow_kling.lifecycle.batch_journal import Journal
 from airflow_kling.lifecycle.batch_results import RowStatus
 from airflow_kling.lifecycle.batch_rows import Row, stamp_of
-from airflow_kling.lifecycle.record import Stage, record_from_json
-from airflow_kling.lifecycle.submit import OnExisting
+from airflow_kling.lifecycle.record import Record, Stage, record_from_json
+from airflow_kling.lifecycle.submit import RESULT_LIFETIME, OnExisting
 from airflow_kling.operators.batch_picture import Reframed, key_of, picture_of
 from airflow_kling.operators.work import external_id_of
 
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 256 << 10
+
+
+class Price(NamedTuple):
+    """
+    What is remembered of a picture's price, when its create is sent.
+
+    :param units: List price of all its tasks; None where none is known.
+    :param settings: Tells the parameters that it was sent with.
+    :param epoch: Number of tries before the clear that it was sent after.
+    :param before: Units that earlier tasks cost, which a clear had made anew.
+    """
+
+    units: float | None = None
+    settings: str = ""
+    epoch: int = -1
+    before: float = 0.0
+
+    def cost(self, end: Mapping[str, Any] | None) -> float:
+        """Return what the picture cost, the earlier tasks apart."""
+        told = end["units"] if end is not None and end["epoch"] >= self.epoch else None
+        return (self.units or 0.0) if told is None else float(told)
+
+
+def price_of(journal: Journal, key: str) -> Price:
+    """Return what is remembered of the price of a picture."""
+    return Price(*(journal.get("seen", f"price/{key}") or ()))
+
+
+def keep_price(journal: Journal, key: str, price: Price) -> None:
+    """Remember a price with the next commit, which is that of the create's intent."""
+    journal.put("seen", f"price/{key}", list(price))
+
+
+def is_paid(record: Mapping[str, Any]) -> bool:
+    """Return whether a task may exist by a record of the journal, or by the one before it."""
+    return record["stage"] != Stage.REFUSED.value or record.get("earlier") is not None
+
+
+def paid_keys(journal: Journal) -> dict[str, bool]:
+    """Return the pictures of which a task may exist, and whether one of the last create may."""
+    keys: dict[str, bool] = {}
+    for name, record in journal.items("record").items():
+        if is_paid(record):
+            key = name.rpartition("/")[0]
+            keys[key] = keys.get(key, False) or record["stage"] != Stage.REFUSED.value
+    return keys
 
 
 class Reader:
@@ -40,6 +88,8 @@ class Reader:
         self._journal = journal
         self._epoch = epoch
         self._settings = settings
+        #: The pictures of all rows that were read.
+        self.keys: set[str] = set()
 
     def read(self, row: Row, *, only_known: bool) -> Picture | tuple[str, dict[str, Any]] | None:
         """
@@ -53,19 +103,28 @@ class Reader:
             raise InputFault("images", row.fault, "a row with an image and known parameters", "correct the row")
         made = picture_of(self._operator, row.image, row.own)
         stamp = self._stamp(row)
-        seen = self._journal.get("seen", row.name)
+        seen = self._journal.get("seen", row.lookup)
         known = seen is not None and stamp and seen[0] == stamp
-        if not known and only_known:
+        if not known and only_known and (stamp or seen is None):
             return None
-        identity = seen[1] if known else made.read()
+        try:
+            identity = seen[1] if known else _hidden(made.read())
+        except Exception:
+            # Whatever reading the source raises: a task that is paid is not lost because its source is.
+            if seen is None or not self._is_remembered(key_of(seen[1], row.own)):
+                raise
+            identity, known = seen[1], True
         key = key_of(identity, row.own)
+        self.keys.add(key)
         if end := self._kept(key):
             if not known:
-                self._journal.put("seen", row.name, [stamp, identity, end["units"]])
+                self._journal.put("seen", row.lookup, [stamp, identity])
             return key, end
         fields = self._journal.get("record", f"{key}/0")
         record = record_from_json(fields) if fields else None
-        begun = record is not None and (record.stage is not Stage.REFUSED or record.earlier is not None)
+        exists = record is not None and is_paid(fields)
+        anew = exists and self._is_anew(record, key)
+        begun = exists and not anew
         if only_known and not begun:
             return None
         if known and not begun:
@@ -75,13 +134,28 @@ class Reader:
             end = made.keep(external_id_of(self._ti, key)) | {"epoch": self._epoch, "settings": self._settings}
             self._journal.put("end", key, end)
             return key, end
-        if units is None and begun and known:
-            units = seen[2]
-        if not known or seen[2] != units:
-            self._journal.put("seen", row.name, [stamp, identity, units])
+        if units is None and begun:
+            units = price_of(self._journal, key).units
+        if not known:
+            self._journal.put("seen", row.lookup, [stamp, identity])
         if not begun:
             self._check_price(slots, units)
-        return Picture(key, made, slots, units, weight, begun=begun, rejoins=begun)
+        return Picture(key, made, slots, units, weight, begun=begun, rejoins=begun, anew=anew)
+
+    def _is_remembered(self, key: str) -> bool:
+        record = self._journal.get("record", f"{key}/0")
+        return self._journal.get("end", key) is not None or (record is not None and is_paid(record))
+
+    def _is_anew(self, record: Record | None, key: str) -> bool:
+        """Return whether a clear makes another task of a picture, as far as the journal can tell."""
+        on_existing = self._operator.on_existing
+        if record is None or record.epoch >= self._epoch or on_existing == OnExisting.FAIL.value:
+            return False
+        end, price = self._journal.get("end", key), price_of(self._journal, key)
+        settings = price.settings or (end["settings"] if end else self._settings)
+        failed = end is not None and end["status"] == RowStatus.FAILED.value
+        expired = time.time() - record.at > RESULT_LIFETIME
+        return on_existing == OnExisting.RESUBMIT.value or failed or expired or settings != self._settings
 
     def _stamp(self, row: Row) -> str:
         """Return what changes when the source does; a link and a task's output are what they are."""
@@ -109,6 +183,11 @@ class Reader:
             return None
         whole = all(storage_path(row["uri"]).exists() for row in end["outputs"])
         return end if whole else None
+
+
+def _hidden(identity: str) -> str:
+    """Return an identity to be kept: links, of which a clip may have several, may hold a key."""
+    return f"link:{hashlib.sha256(identity.encode()).hexdigest()}" if "://" in identity else identity
 
 
 def return_large_blocks() -> None:

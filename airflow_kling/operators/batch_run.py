@@ -38,11 +38,20 @@ from airflow_kling.lifecycle.record import Stage
 from airflow_kling.lifecycle.submit import OnExisting, Submission, Work
 from airflow_kling.lifecycle.wait import Decision, Outcome
 from airflow_kling.operators.batch_accounts import Accounts, Answer
-from airflow_kling.operators.batch_picture import Plain, store, total_units
-from airflow_kling.operators.batch_reading import Reader, return_large_blocks
+from airflow_kling.operators.batch_picture import store, total_units
+from airflow_kling.operators.batch_reading import (
+    Price,
+    Reader,
+    is_paid,
+    keep_price,
+    paid_keys,
+    price_of,
+    return_large_blocks,
+)
 from airflow_kling.operators.work import RECORD_FOLDER, epoch_of, external_id_of, first_try_of_epoch, record_path
 
 if TYPE_CHECKING:
+    from airflow_kling.api.calls import TaskRequest
     from airflow_kling.api.models import Task
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.pressure import Pressure
@@ -54,6 +63,7 @@ TAIL = "tail.json"
 LONG_PAUSE = 20.0
 """Seconds of waiting for a first free slot that are worth a deferral."""
 
+SHOWN_ORPHANS = 20
 STORE_DELAYS = (2.0, 6.0)
 """Seconds before storing is tried again."""
 
@@ -63,6 +73,10 @@ _log = logging.getLogger(__name__)
 
 class StorageRefused(Exception):
     """A folder or bucket that does not take what is to be kept: nothing more can be done."""
+
+
+class NotBegunAgain(Exception):
+    """A create that would pay for a picture once more, after the batch has stopped or over its budget."""
 
 
 class BatchRun:
@@ -125,6 +139,7 @@ class BatchRun:
         check_writable(self._place)
         if operator.output_name:
             check_names(operator.output_name, operator.slots())
+            operator.check_name()
         try:
             rows = read_rows(operator.images, open_path=storage_path, fields=operator.row_fields)
         except InputFault:
@@ -134,6 +149,8 @@ class BatchRun:
         self._accounts = Accounts((operator.kling_conn_id, *operator.fallback_conn_ids), operator.family)
         self._journal.open()
         self._settings = self._hash_settings()
+        self._charge_known()
+        self._accounts.know({record["kling_conn_id"] for record in self._journal.items("record").values()})
         self._reader = Reader(operator, self._ti, self._journal, self._epoch, self._settings)
         self._report(force=True)
         pools = [ThreadPoolExecutor(size, "kling-batch") for size in (READERS, SENDERS, 1, ASKERS, STORERS)]
@@ -148,6 +165,18 @@ class BatchRun:
         while not self._events.empty():
             self._events.get()()
         return self._end()
+
+    def _charge_known(self) -> None:
+        """Charge the budget with all that earlier tries and runs began."""
+        journal, budget = self._journal, self.batch.budget
+        ends, paid = journal.items("end"), paid_keys(journal)
+        for key in ends.keys() | paid.keys():
+            end, price = ends.get(key), price_of(journal, key)
+            budget.spent += price.before
+            if end is not None and end["epoch"] >= price.epoch:
+                budget.release(key, price.cost(end))
+            elif paid.get(key):
+                budget.reserve(key, price.units)
 
     def _loop(self) -> None:
         while not self._broken:
@@ -211,7 +240,6 @@ class BatchRun:
     def _on_known(self, row: Row, key: str, end: dict[str, Any]) -> None:
         if key not in self._ends:
             self._ends[key] = end
-            self.batch.budget.release(key, end["units"] or 0.0)
         self._results.end(row.number, end, key)
 
     def _on_picture(self, row: Row, picture: Picture) -> None:
@@ -227,7 +255,7 @@ class BatchRun:
 
     def _send(self, picture: Picture) -> None:
         try:
-            work = self._work(picture.made, picture.key)
+            work = self._work(picture)
             records = JournalRecords(self._journal, f"{picture.key}/{picture.made.number}")
             submitted = Submission(work, records, self._accounts.client, self._quiet).run()
         except Exception as error:  # of the source, the storage or Kling
@@ -236,7 +264,8 @@ class BatchRun:
             picture.made.forget()
             self._events.put(partial(self._on_sent, picture, submitted.task, submitted.kling_conn_id))
 
-    def _work(self, made: Plain, key: str) -> Work:
+    def _work(self, picture: Picture) -> Work:
+        made, key = picture.made, picture.key
         operator, step, number = self._operator, made.step(), made.number
         source = cache(step.read_source)
         first_try = first_try_of_epoch(self._ti)
@@ -246,10 +275,15 @@ class BatchRun:
             parameters = step.parameters(source())
             return fingerprint(operator.family, source().identity, parameters, operator.kling_conn_id, base_url)
 
+        def build(external_id: str) -> TaskRequest:
+            request: TaskRequest = step.build_request(source(), external_id)
+            self._charge(picture)
+            return request
+
         return Work(
             family=operator.family,
             external_id=lambda epoch, generation: external_id_of(self._ti, f"{key}/{number}", epoch, generation),
-            build=lambda external_id: step.build_request(source(), external_id),
+            build=build,
             fingerprint=cache(hash_input),
             conn_ids=self._accounts.conn_ids,
             epoch=self._epoch,
@@ -257,6 +291,23 @@ class BatchRun:
             on_existing=OnExisting(operator.on_existing),
             source_size=made.source_size,
         )
+
+    def _charge(self, picture: Picture) -> None:
+        """Take note of what a create costs that is about to be sent, or refuse it."""
+        key, batch = picture.key, self.batch
+        record = self._journal.get("record", f"{key}/{picture.made.number}")
+        price = price_of(self._journal, key)
+        kept = price.epoch >= 0
+        resubmits = self._operator.on_existing == OnExisting.RESUBMIT.value
+        stands = record is not None and is_paid(record) and (record["stage"] != Stage.INTENT.value or resubmits)
+        if not stands or (price.epoch if kept else record["epoch"]) >= self._epoch:
+            if not kept:
+                keep_price(self._journal, key, Price(picture.units, self._settings, self._epoch))
+            return
+        if (batch.stopped is not None and not picture.anew) or not batch.budget.admits_again(picture):
+            raise NotBegunAgain
+        before = price.before + price.cost(self._journal.get("end", key))
+        keep_price(self._journal, key, Price(picture.units, self._settings, self._epoch, before))
 
     def _on_sent(self, picture: Picture, task: Task, kling_conn_id: str) -> None:
         now = time.time()
@@ -269,6 +320,10 @@ class BatchRun:
             given_up = self.batch.on_fault(picture, error, time.time())
             if given_up is not None:
                 self._end_picture(picture, _row_of_fault(picture, given_up))
+        elif isinstance(error, NotBegunAgain):
+            self.batch.stop(self.batch.budget.text)
+            self.batch.on_fault(picture, _as_fault(error), time.time())
+            self._end_picture(picture, end_row(RowStatus.SKIPPED, error="not begun again"))
         elif isinstance(error, (InputFault, KlingError)):
             self.batch.on_fault(picture, _as_fault(error), time.time())
             self._end_picture(picture, _refused(error))
@@ -284,8 +339,9 @@ class BatchRun:
                 group = {p.task.task_id: p for p in pictures if p.kling_conn_id == conn_id and p.task is not None}
                 answers += self._accounts.ask(conn_id, group, self._askers)
         except Exception as error:
-            _log.exception("asking failed")
-            fault = ApiFault(FaultInfo(FaultKind.CONNECTION, redact(f"{type(error).__name__}: {error}")))
+            reason = redact(f"{type(error).__name__}: {error}")
+            _log.error("Asking for %d tasks failed: %s", len(pictures), reason)  # its trace may hold a link
+            fault = ApiFault(FaultInfo(FaultKind.CONNECTION, reason))
             answers = [(picture, fault, True) for picture in pictures]
         self._events.put(partial(self._on_answers, answers))
 
@@ -323,9 +379,10 @@ class BatchRun:
             done = self._store_patiently(picture, task)
         except (ApiFault, KlingError, InputFault) as error:
             made = picture.made.tasks
-            units = total_units(made if task in made else [*made, task])
+            units = total_units(made if _has(made, task) else [*made, task])
             text = redact(str(error))
-            status = RowStatus.FAILED if isinstance(error, InputFault) else RowStatus.UNFINISHED
+            final = isinstance(error, InputFault) and _has(made, task)
+            status = RowStatus.FAILED if final else RowStatus.UNFINISHED
             end = self._row(status, picture, task_id=task.task_id, units=units, error=text)
             done = partial(self._end_picture, picture, end)
         except Exception as error:  # whatever the storage raises
@@ -339,15 +396,14 @@ class BatchRun:
             try:
                 if not task.outputs:
                     task = self._accounts.client(conn_id).get_task(task.task_id, task.family)
-                if task not in made.tasks and made.took(task, fetch):
+                if not _has(made.tasks, task) and made.took(task, fetch):
                     return partial(self._on_next_pass, picture)
                 renew = lambda task: self._accounts.client(conn_id).get_task(task.task_id, task.family)  # noqa: E731
                 end = store(made, self._place, self._operator.output_name, fetch, renew, conn_id)
                 return partial(self._end_picture, picture, end)
-            except InputFault:
-                raise
-            except Exception:
-                if delay is None:
+            except Exception as error:
+                # What came back between passes may be whole the next time; a name that leaves the folder stays one.
+                if delay is None or (isinstance(error, InputFault) and _has(made.tasks, task)):
                     raise
                 time.sleep(delay)
         raise AssertionError("the last delay is None")
@@ -359,7 +415,8 @@ class BatchRun:
     def _on_next_pass(self, picture: Picture) -> None:
         picture.slots, picture.weight = picture.made.next_price()
         record = self._journal.get("record", f"{picture.key}/{picture.made.number}")
-        picture.rejoins = record is not None and record["stage"] != Stage.REFUSED.value
+        made = record is not None and record["stage"] != Stage.REFUSED.value
+        picture.rejoins = made and (record["epoch"] >= self._epoch or not picture.anew)
         self.batch.on_next_pass(picture)
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -391,13 +448,19 @@ class BatchRun:
         self.batch.stop(error if isinstance(error, ApiFault) else told)
 
     def _end(self) -> dict[str, Any]:
-        for picture in (*self.batch.running.values(), *self.batch.sending.values(), *self.batch.ready):
-            self._end_unfinished(picture)
         for row in self._rows:
             with suppress(Exception):
                 self._read_row(row, only_known=True)()
-        with suppress(Exception):  # of a storage that is broken already, which is told below
+        for picture in (*self.batch.running.values(), *self.batch.sending.values(), *self.batch.ready):
+            self._end_unfinished(picture)
+        try:
             self._journal.commit()
+        except ApiFault as fault:
+            if fault.info.kind is FaultKind.EXISTS:
+                self.batch.stopped = fault
+        except Exception as error:  # of the storage; what is lost of it costs a download, no more
+            _log.warning("The journal's end could not be stored: %s", redact(f"{type(error).__name__}: {error}"))
+        self._warn_of_orphans()
         self._report(force=True)
         stopped = self.batch.stopped
         verdict = self._results.verdict(self._operator.min_success_ratio, str(stopped or ""))
@@ -421,12 +484,26 @@ class BatchRun:
             raise KlingPermanentError(text)
         raise KlingTransientError(text) if verdict.passing else KlingTaskFailed(text)
 
+    def _warn_of_orphans(self) -> None:
+        """Name what is paid, and belongs to no row any more."""
+        ends, records = self._journal.items("end"), self._journal.items("record")
+        keys = paid_keys(self._journal).keys() - ends.keys() - self._reader.keys
+        orphans = [record for name, record in records.items() if name.rpartition("/")[0] in keys]
+        names = [record.get("task_id") or record["external_task_id"] for record in orphans]
+        if names:
+            shown = ", ".join(sorted(names)[:SHOWN_ORPHANS]) + ", …" * (len(names) > SHOWN_ORPHANS)
+            text = "%d tasks may be billed whose pictures are in no row that can be read any more: %s"
+            self._operator.log.warning(text, len(names), shown)
+
     def _end_unfinished(self, picture: Picture) -> None:
         if picture.task is not None:
             text = f"Kling task {picture.task.task_id} goes on and is billed when it ends; a retry takes it up"
             end = self._row(RowStatus.UNFINISHED, picture, task_id=picture.task.task_id, error=text)
+        elif picture.begun or picture.key in self.batch.sending:
+            text = "its create may have arrived, and be billed; a retry looks for it before it sends another"
+            end = self._row(RowStatus.UNFINISHED, picture, error=text)
         else:
-            end = self._row(RowStatus.UNFINISHED if picture.begun else RowStatus.SKIPPED, picture, error="not begun")
+            end = end_row(RowStatus.SKIPPED, error="not begun")
         self._ends[picture.key] = end
         for number in self._of_key.pop(picture.key, ()):
             self._results.end(number, end, picture.key)
@@ -507,6 +584,10 @@ class BatchRun:
         rate = (results.done - first[1]) / seconds if seconds > 0 else 0.0
         self._reports.append((now, results.done))
         self._operator.log.info("%s", progress_text(results, len(self.batch.running), rate))
+
+
+def _has(tasks: Iterable[Task], task: Task) -> bool:
+    return task.task_id in {each.task_id for each in tasks}
 
 
 def _refused(error: Exception) -> dict[str, Any]:

@@ -369,6 +369,15 @@ def test_the_budget_is_kept_over_all_tries(account, folder, tmp_path):
     assert (made["counts"]["succeeded"], made["counts"]["skipped"], accepted(emulator)) == (5, 1, 5)
 
 
+def test_a_rendered_name_that_all_would_share_is_refused(account, folder, tmp_path):
+    emulator = account()
+    operator = expand(folder, tmp_path, output_name="{{ ds }}")
+    operator.output_name = "2026-01-01"
+    with pytest.raises(KlingInputError, match="task_id"):
+        run(operator)
+    assert accepted(emulator) == 0
+
+
 def test_a_budget_needs_a_list_price(account, folder, tmp_path):
     account()
     film = KlingImageToVideoBatchOperator(
@@ -394,6 +403,43 @@ def test_a_clear_pays_again_only_for_what_is_asked_for_anew(account, folder, tmp
     with pytest.raises(KlingPermanentError, match="fail"):
         run(expand(folder, tmp_path, prompt="a lake", on_existing="fail"), cleared=5)
     assert accepted(emulator) == 18
+
+
+@pytest.mark.parametrize("parameters", [{"on_existing": "resubmit"}, {"prompt": "a lake"}, {}])
+def test_what_a_clear_makes_anew_is_kept_within_the_budget_and_the_quota(account, folder, tmp_path, parameters):
+    emulator = account()
+    if not parameters:
+        emulator.state.add_fault({"fault": "fail"})  # which may be billed
+    with suppress(KlingTaskFailed):
+        run(expand(folder, tmp_path))
+    emulator.state.clear_faults()
+    with pytest.raises(KlingPermanentError, match="budget"):
+        run(expand(folder, tmp_path, budget=48 + 16, max_concurrency=1, **parameters), cleared=1)
+    assert accepted(emulator) == 8
+    with pytest.raises(KlingPermanentError, match="budget"):
+        run(expand(folder, tmp_path, budget=48 + 24, max_concurrency=1, **parameters), cleared=1, try_number=2)
+    assert accepted(emulator) == 9
+
+
+def test_a_create_that_nobody_expected_asks_the_budget(account, folder, tmp_path, monkeypatch):
+    emulator = account()
+    run(expand(folder, tmp_path))
+    monkeypatch.setattr("airflow_kling.operators.batch_reading.Reader._is_anew", lambda *_: False)
+    with pytest.raises(KlingPermanentError, match="budget of 56 units"):
+        run(expand(folder, tmp_path, budget=56, on_existing="resubmit"), cleared=1)
+    assert accepted(emulator) == 7
+
+
+def test_what_is_paid_counts_whatever_the_files_are_called_now(account, folder, tmp_path):
+    emulator = account()
+    with pytest.raises(KlingPermanentError):
+        run(expand(folder, tmp_path, budget=16))
+    for number in range(6):
+        (folder / f"{number}.png").unlink()
+        draw(folder / f"new-{number}.png", 100 + number)
+    with pytest.raises(KlingPermanentError, match="budget"):
+        run(expand(folder, tmp_path, budget=24), try_number=2)
+    assert accepted(emulator) == 3
 
 
 def test_a_changed_file_is_another_picture(account, folder, tmp_path):
@@ -464,6 +510,72 @@ def test_a_result_that_cannot_be_fetched_is_left_for_the_next_try(account, folde
         run(expand(folder, tmp_path))
     made = run(expand(folder, tmp_path), try_number=2)
     assert (made["counts"]["succeeded"], accepted(emulator)) == (6, 6)
+
+
+def test_a_hiccup_between_passes_ends_no_picture_early(account, folder, tmp_path):
+    emulator = account(pictures="real", engine="reflect")
+    draw(folder / "0.png", 1, (1600, 900))
+    emulator.state.add_fault({"fault": "corrupt-download", "times": 1})
+    parameters = {"images": [str(folder / "0.png")], "size": (1920, 2400), "fit": "passes"}
+    run(expand(folder, tmp_path, **parameters))
+    (row,) = results(tmp_path)
+    assert len(row["passes"]) == accepted(emulator) > 1
+    assert (row["outputs"][0]["width"], row["outputs"][0]["height"]) == (1920, 2400)
+
+
+def test_a_paid_task_outlives_its_source_and_its_place_in_the_operator(account, folder, tmp_path, monkeypatch, told):
+    emulator = account()
+    emulator.state.add_fault({"fault": "hang", "times": 1})
+    rows = [str(folder / "0.png"), str(folder / "1.png")]
+    monkeypatch.setenv("AIRFLOW_CONN_KLING_OTHER", emulator.connection_uri("kling"))
+    first = {"images": rows, "timeout": 1.0, "kling_conn_id": "kling_other"}
+    with pytest.raises(KlingTransientError):
+        run(expand(folder, tmp_path, **first))
+    (hung,) = [row["task_id"] for row in results(tmp_path) if row["status"] == "unfinished"]
+    for row in rows:
+        Path(row).unlink()
+    with pytest.raises(KlingTransientError, match="1 of 2"):
+        run(expand(folder, tmp_path, images=rows, timeout=1.0), try_number=2)
+    assert [row["task_id"] for row in results(tmp_path) if row["status"] == "unfinished"] == [hung]
+    monkeypatch.delenv("AIRFLOW_CONN_KLING_OTHER")
+    with pytest.raises(KlingTransientError, match="kling_other, which cannot be used any more"):
+        run(expand(folder, tmp_path, images=rows, timeout=1.0), try_number=3)
+    assert accepted(emulator) == 2
+    told.clear()
+    run(expand(folder, tmp_path, images=[str(folder / "2.png")]), try_number=4)
+    assert f"in no row that can be read any more: {hung}" in told.text
+
+
+def test_no_link_shows_its_keys(account, tmp_path, told):
+    account()
+    link = "https://joe:hunter2@host.example/a.png?apikey=k3y&id=7"
+    run(
+        KlingImageToVideoBatchOperator(
+            task_id="film", images=[link], output_path=str(tmp_path / "out"), poll_interval=0.2, model_name="kling-v2-6"
+        )
+    )
+    assert results(tmp_path)[0]["source"] == "https://host.example/a.png"
+    kept = "".join(path.read_text() for path in tmp_path.rglob("*.jsonl"))
+    assert not [word for word in ("hunter2", "k3y", "joe") if word in kept + told.text]
+
+
+def test_an_overtaken_process_writes_no_results(account, folder, tmp_path, monkeypatch):
+    account()
+    whole = batch_journal.Journal.commit
+
+    def commit(journal):
+        if journal.get("end", "over"):
+            raise batch_journal._overtaken()
+        whole(journal)
+
+    ended = batch_run.BatchRun._end
+    monkeypatch.setattr(batch_journal.Journal, "commit", commit)
+    monkeypatch.setattr(
+        batch_run.BatchRun, "_end", lambda run: (run._journal.put("end", "over", {"epoch": 0}), ended(run))[1]
+    )
+    with pytest.raises(KlingPermanentError, match="overtaken"):
+        run(expand(folder, tmp_path))
+    assert list((tmp_path / "out").glob("*.jsonl")) == []
 
 
 # -- the tail, killing ------------------------------------------------------------------------------------------------

@@ -218,7 +218,41 @@ def test_what_a_picture_cost_in_the_end_counts():
     assert state.budget.spent == 9.5
     assert not state.budget.admits(picture("b", units=0.6))
     state.on_end(sent, None)
-    assert state.budget.spent == 17.5
+    assert state.budget.spent == 8.0  # told again, and not paid again
+
+
+def test_a_picture_tried_again_counts_once_and_an_unclear_create_is_begun():
+    state = batch(budget=8)
+    state.add(picture("a"))
+    (sent,) = state.sends(0.0)
+    assert state.on_fault(sent, fault(FaultKind.SERVER), 0.0) is None
+    assert not sent.begun
+    (sent,) = state.sends(100.0)
+    assert state.on_fault(sent, fault(FaultKind.SERVER, Created.MAY_EXIST), 100.0) is None
+    state.stop("enough")
+    assert (state.dropped(), [each.key for each in state.sends(200.0)]) == ([], ["a"])
+
+
+def test_what_is_made_anew_comes_on_top_of_what_it_cost():
+    state = batch(budget=20)
+    for name in "abc":
+        state.budget.release(name, 4.0)
+    state.add(picture("a", anew=True))
+    assert [each.key for each in state.sends(0.0)] == ["a"]
+    assert state.stopped is None
+    assert state.budget.admits_again(picture("a", anew=True))  # it was asked for
+    assert not state.budget.admits_again(picture("b", begun=True))
+    state.budget.release("a", 8.0)
+    state.budget.release("a", 8.0)
+    assert state.budget.spent == 20.0
+
+
+def test_a_task_that_was_not_there_after_all_waits_for_a_slot():
+    state = batch()
+    state.add(picture("a", begun=True, rejoins=True))
+    (sent,) = state.sends(0.0)
+    assert state.on_fault(sent, fault(), 0.0) is None
+    assert list(state.sends(0.0)) == []
 
 
 def test_tasks_that_exist_go_first_whatever_the_limit():

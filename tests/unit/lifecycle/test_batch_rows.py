@@ -44,7 +44,7 @@ def test_a_stamp_is_what_the_storage_tells(info, stamp):
     ("images", "names"),
     [
         (["a.png", {"image": "b.png", "prompt": "p"}, MANIFEST], ["a.png", "b.png", "task t1"]),
-        ("https://x.example/a.png?Signature=1&v=2", ["https://x.example/a.png?v=2"]),
+        ("https://x.example/a.png?Signature=1&v=2", ["https://x.example/a.png"]),
         ("one.png", ["one.png"]),
         (MANIFEST, ["task t1"]),
         ([MANIFEST | {"task_id": None}], ["/o/a.png"]),
@@ -55,6 +55,18 @@ def test_a_stamp_is_what_the_storage_tells(info, stamp):
 )
 def test_other_sources(images, names):
     assert [row.name for row in rows(images)] == names
+
+
+def test_links_are_told_apart_though_their_names_show_no_key():
+    links = [
+        "https://a:b@x.example/a.png?k=1",
+        "https://a:b@x.example/a.png?k=2",
+        "https://a:b@x.example/a.png?k=2&sig=3",
+    ]
+    found = rows(links)
+    assert {row.name for row in found} == {"https://x.example/a.png"}
+    assert [row.lookup == found[1].lookup for row in found] == [False, True, True]
+    assert rows(["https://[x/a.png"])[0].name
 
 
 def test_rows_of_a_manifest_lie_beside_it_and_have_their_own_parameters(tmp_path):
