@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,10 +15,8 @@ from airflow_kling.lifecycle.record import Record, Stage, record_from_json
 COMPACT_AFTER = 256
 """Segments after which all of them are replaced by one."""
 
-OWNER_CHECK = 2.0
-"""Seconds after which is looked again whether another process of the same task has taken over."""
-
 OWNER = "owner"
+EOF = "eof"
 SUFFIX = ".jsonl"
 Entry = tuple[str, str, Any]
 
@@ -31,15 +27,14 @@ class Journal:
 
     What is put counts once :meth:`commit` has returned: whoever comes first writes a segment with all that is waiting,
     the others find theirs written. A segment is one object, never appended to, so that any storage will do. Each
-    process writes its own, and takes the journal over when it begins; one that was taken over from writes no more.
+    process writes its own, and takes the journal over before it reads; it looks whether it still owns it after each
+    write. So of two at once, either the new one reads what the old one wrote, or the old one is told and sends nothing.
 
     :param folder: Of this batch alone, in any storage.
-    :param now: Seconds of a clock that is never set.
     """
 
-    def __init__(self, folder: Any, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Any) -> None:
         self._folder = folder
-        self._now = now
         self._id = uuid.uuid4().hex[:12]
         self._writing = threading.Lock()
         self._changing = threading.Lock()
@@ -47,30 +42,60 @@ class Journal:
         self._segments: list[Any] = []
         self._generation = 0
         self._count = 0
-        self._owned_at = 0.0
+        self._owner = ""
+        #: Whether an earlier process of the batch was here, even if it stored nothing.
         self.found = False
+        #: The first try that it knows all of: what an earlier one made may have been remembered elsewhere.
+        self.since = 1
         self._state: dict[str, dict[str, Any]] = {"record": {}, "end": {}, "seen": {}}
 
-    def open(self) -> None:
+    def open(self, try_number: int = 1, *, resumed: bool = False) -> None:
         """
-        Read what is there, and take it over.
+        Take it over, and read what is there.
 
-        :raises ApiFault: where it cannot be read: what was paid would not be known.
+        :param try_number: Of the task, from 1.
+        :param resumed: Whether an earlier process of this try left one.
+        :raises ApiFault: where it cannot be read, or one that was left is not there: what was paid would not be known.
         """
         try:
+            before = self._read_owner()
+            self.found = bool(before or self._list())
+            if resumed and not self.found:
+                raise _lost(self._folder)
             make_folder(self._folder)
-            with suppress(FileNotFoundError):  # a prefix without keys
-                found = [path for path in self._folder.iterdir() if path.name.endswith(SUFFIX)]
-                self._segments = sorted(found, key=lambda path: path.name)
+            if before:
+                generation, _, since = before.split("-")
+                self._generation, self.since = int(generation) + 1, int(since)
+            elif not self.found:
+                self.since = try_number
+            while self._claim():  # and again where it becomes a later generation, for another may have come between
+                self._segments = self._list()
+                if self._segments:
+                    self._generation = max(self._generation, int(self._segments[-1].name.partition("-")[0]) + 1)
             for path in self._segments:
                 self._read(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
-        self.found = bool(self._segments)
-        if self._segments:
-            self._generation = int(self._segments[-1].name.partition("-")[0]) + 1
-        write_whole(self._folder / OWNER, self._id.encode())
-        self._owned_at = self._now()
+
+    def _list(self) -> list[Any]:
+        with suppress(FileNotFoundError, NotADirectoryError):  # no folder yet, or a prefix without keys
+            found = [path for path in self._folder.iterdir() if path.name.endswith(SUFFIX)]
+            return sorted(found, key=lambda path: path.name)
+        return []
+
+    def _read_owner(self) -> str:
+        with suppress(FileNotFoundError), (self._folder / OWNER).open("rb") as file:
+            return str(file.read().decode())
+        return ""
+
+    def _claim(self) -> bool:
+        """Say that it is ours; return whether that was not said before."""
+        owner = f"{self._generation:06d}-{self._id}-{self.since}"
+        if owner == self._owner:
+            return False
+        write_whole(self._folder / OWNER, owner.encode())
+        self._owner = owner
+        return True
 
     def get(self, kind: str, key: str) -> Any:
         """
@@ -114,8 +139,8 @@ class Journal:
             self.commit()
         except BaseException:
             with self._changing:
-                if entry in self._pending:
-                    self._pending.remove(entry)
+                if any(each is entry for each in self._pending):
+                    self._pending = [each for each in self._pending if each is not entry]
                     self._put((kind, key, before))
             raise
 
@@ -131,52 +156,57 @@ class Journal:
                 batch = list(self._pending)
             if not batch:
                 return
-            self._check_owner()
             if self._count % COMPACT_AFTER == COMPACT_AFTER - 1 or (not self._count and len(self._segments) > 1):
                 self._compact()
                 return
-            self._write(_lines(batch))
-            with self._changing:
-                del self._pending[: len(batch)]
+            self._write(batch)
+            self._forget(batch)
+            self._check_owner()
 
     def _compact(self) -> None:
         with self._changing:
             entries = [(kind, key, value) for kind, rows in self._state.items() for key, value in rows.items()]
-            waiting = len(self._pending)
+            batch = list(self._pending)
         old = self._segments
         self._segments = []
         try:
-            self._write(_lines([("base", "", True), *entries]))
+            self._write([("base", "", True), *entries])
+            self._check_owner()
         except BaseException:
+            # A base of one that was overtaken would hide what the other has written since.
+            for path in self._segments:
+                with suppress(Exception):
+                    path.unlink(missing_ok=True)
             self._segments = old
             raise
-        with self._changing:
-            del self._pending[:waiting]
+        self._forget(batch)
         for path in old:
             with suppress(Exception):  # one that stays is read, and passed over for the base that follows
                 path.unlink(missing_ok=True)
 
-    def _write(self, content: bytes) -> None:
+    def _forget(self, batch: list[Entry]) -> None:
+        """Drop what is written; by identity, for a neighbour that failed may have taken its own back meanwhile."""
+        written = set(map(id, batch))
+        with self._changing:
+            self._pending = [entry for entry in self._pending if id(entry) not in written]
+
+    def _write(self, entries: list[Entry]) -> None:
         path = self._folder / f"{self._generation:06d}-{self._id}-{self._count:06d}{SUFFIX}"
         with whole_file(path) as file:
-            file.write(content)
+            file.write(_lines([*entries, (EOF, "", len(entries))]))
         self._count += 1
         self._segments.append(path)
 
     def _check_owner(self) -> None:
-        if self._now() - self._owned_at < OWNER_CHECK:
-            return
-        with (self._folder / OWNER).open("rb") as file:
-            owner = file.read().decode(errors="replace")
-        if owner != self._id:
+        if self._read_owner() != self._owner:
             raise _overtaken()
-        self._owned_at = self._now()
 
     def _read(self, path: Any) -> None:
         with path.open("rb") as file:
-            content = file.read()
-        for line in content.splitlines():
-            kind, key, value = json.loads(line)
+            lines = [json.loads(line) for line in file.read().splitlines()]
+        if not lines or lines.pop() != [EOF, "", len(lines)]:
+            raise ValueError(f"{path.name} is cut")
+        for kind, key, value in lines:
             if kind == "base":
                 for rows in self._state.values():
                     rows.clear()
@@ -197,18 +227,23 @@ class JournalRecords:
 
     :param journal: Of the batch.
     :param key: Of the task.
+    :param first_try: Number of the first try since the user's last clear.
     """
 
-    durable = True
-
-    def __init__(self, journal: Journal, key: str) -> None:
+    def __init__(self, journal: Journal, key: str, first_try: int = 1) -> None:
         self._journal = journal
         self._key = key
+        self._first_try = first_try
+
+    @property
+    def durable(self) -> bool:
+        """Whether nothing was made where nothing is there: an earlier try may have had another folder."""
+        return self._journal.since <= self._first_try or self._journal.get("record", self._key) is not None
 
     @property
     def survive_clear(self) -> bool:
         """Whether it is there after a clear: the author may have changed the folder, and then nothing is there."""
-        return self._journal.found
+        return self._journal.since <= 1
 
     def load(self) -> Record | None:
         fields = self._journal.get("record", self._key)
@@ -241,6 +276,18 @@ def _unreadable(place: object, reason: str) -> ApiFault:
             f"the journal {place} of what the batch submitted cannot be read: {reason}",
             created=Created.NO,
             hint="Nothing was sent. If it stays so, mend or remove it; without it pictures may be paid twice",
+        )
+    )
+
+
+def _lost(place: object) -> ApiFault:
+    return ApiFault(
+        FaultInfo(
+            FaultKind.EXISTS,
+            f"the batch was deferred, and its journal is not at {place}: output_path must be shared by all workers. "
+            "Nothing was sent",
+            created=Created.NO,
+            hint="What was submitted before goes on and is billed. Mend the path, then clear the task",
         )
     )
 

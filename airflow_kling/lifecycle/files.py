@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -62,16 +63,34 @@ def _is_object(path: Any) -> bool:
     return getattr(path, "protocol", "") in OBJECT_STORES
 
 
+def _is_local(path: Any) -> bool:
+    return getattr(path, "protocol", "file") in ("file", "local")
+
+
 @contextlib.contextmanager
 def _partial(path: Any) -> Iterator[BinaryIO]:
     partial = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with partial.open("wb") as file:
             yield file
+            if _is_local(path):
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    if _is_local(path):
+        with contextlib.suppress(OSError):  # a mount whose folders cannot be synced
+            _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Any) -> None:
+    descriptor = os.open(getattr(folder, "path", folder), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

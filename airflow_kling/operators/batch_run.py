@@ -108,6 +108,7 @@ class BatchRun:
         quota = Quota(operator.max_concurrency, operator.submit_timeout)
         if pressure.attempts:
             quota.resume(pressure)
+        self._resumed = bool(event or pressure.attempts)
         outcome = event.get("outcome") if event else Outcome.SUCCEEDED.value
         # A tail that was not waited for to its end is asked for here, for it would be deferred in vain.
         self._defers = operator.deferrable and outcome == Outcome.SUCCEEDED.value
@@ -137,6 +138,8 @@ class BatchRun:
         operator = self._operator
         return_large_blocks()
         check_writable(self._place)
+        # Before all that may fail: a later try then knows that this one sent nothing.
+        self._journal.open(self._ti.try_number, resumed=self._resumed)
         if operator.output_name:
             check_names(operator.output_name, operator.slots())
             operator.check_name()
@@ -147,7 +150,6 @@ class BatchRun:
             raise
         self._results, self._rows = Results(rows), deque(rows)
         self._accounts = Accounts((operator.kling_conn_id, *operator.fallback_conn_ids), operator.family)
-        self._journal.open()
         self._settings = self._hash_settings()
         self._charge_known()
         self._accounts.know({record["kling_conn_id"] for record in self._journal.items("record").values()})
@@ -256,7 +258,8 @@ class BatchRun:
     def _send(self, picture: Picture) -> None:
         try:
             work = self._work(picture)
-            records = JournalRecords(self._journal, f"{picture.key}/{picture.made.number}")
+            key = f"{picture.key}/{picture.made.number}"
+            records = JournalRecords(self._journal, key, first_try_of_epoch(self._ti))
             submitted = Submission(work, records, self._accounts.client, self._quiet).run()
         except Exception as error:  # of the source, the storage or Kling
             self._events.put(partial(self._on_not_sent, picture, error))

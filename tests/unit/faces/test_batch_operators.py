@@ -602,6 +602,17 @@ async def test_the_tail_is_waited_for_in_the_triggerer(account, folder, tmp_path
     assert (made["counts"]["succeeded"], accepted(emulator)) == (6, 6)
 
 
+def test_a_worker_that_lacks_the_journal_pays_for_nothing_again(account, folder, tmp_path):
+    emulator = account(latency=0.5)
+    with pytest.raises(TaskDeferred):
+        run(expand(folder, tmp_path, deferrable=True))
+    elsewhere = tmp_path / "elsewhere"
+    with pytest.raises(KlingPermanentError, match="must be shared by all workers"):
+        run(expand(folder, elsewhere, deferrable=True), {"outcome": "succeeded"})
+    assert run(expand(folder, elsewhere), try_number=2)["counts"]["succeeded"] == 6
+    assert accepted(emulator) == 6
+
+
 @pytest.mark.parametrize("outcome", ["timed-out", "fault"])
 def test_a_tail_that_ended_otherwise_is_not_deferred_for_ever(account, folder, tmp_path, outcome):
     emulator = account(latency=0.4)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 
 import pytest
 
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.lifecycle import batch_journal
-from airflow_kling.lifecycle.batch_journal import COMPACT_AFTER, OWNER_CHECK, Journal, JournalRecords
+from airflow_kling.lifecycle.batch_journal import COMPACT_AFTER, OWNER, Journal, JournalRecords
 from airflow_kling.lifecycle.record import Record, Stage
 
 
-def opened(folder, **options):
-    journal = Journal(folder, **options)
-    journal.open()
+def opened(folder, *arguments, **options):
+    journal = Journal(folder)
+    journal.open(*arguments, **options)
     return journal
 
 
@@ -40,7 +41,8 @@ def test_what_was_committed_is_there_for_the_next_process(tmp_path):
     assert second.found
     assert second.items("end") == {"k": {"status": "succeeded"}}
     assert second.get("seen", "n") == ["s", "i", 8.0]
-    first.commit()
+    with pytest.raises(ApiFault, match="overtaken"):
+        first.commit()  # what has happened is stored all the same
     assert opened(tmp_path / "a" / "b").get("seen", "n") is None
 
 
@@ -131,7 +133,7 @@ def test_what_has_happened_is_stored_with_the_next_commit_that_can(tmp_path, mon
 
 
 def test_a_compaction_that_fails_loses_nothing(tmp_path, monkeypatch):
-    journal = opened(tmp_path)
+    journal = opened(tmp_path / "here")
     for number in range(COMPACT_AFTER - 1):
         journal.put_durably("end", str(number), {})
     with monkeypatch.context() as patch:
@@ -139,46 +141,147 @@ def test_a_compaction_that_fails_loses_nothing(tmp_path, monkeypatch):
         journal.put("end", "last", {})
         with pytest.raises(OSError, match="No space"):
             journal.commit()
-    assert len(opened(tmp_path).items("end")) == COMPACT_AFTER - 1
+    shutil.copytree(tmp_path / "here", tmp_path / "then")
+    assert len(opened(tmp_path / "then").items("end")) == COMPACT_AFTER - 1
     journal.commit()
-    assert len(opened(tmp_path).items("end")) == COMPACT_AFTER
+    assert len(opened(tmp_path / "here").items("end")) == COMPACT_AFTER
 
 
-def test_records_survive_a_clear_where_the_folder_is_the_same(tmp_path):
-    journal = opened(tmp_path)
-    assert not JournalRecords(journal, "k").survive_clear
-    journal.put_durably("end", "k", {})
-    assert JournalRecords(opened(tmp_path), "k").survive_clear
-    assert JournalRecords(journal, "none").load() is None
+@pytest.mark.parametrize(
+    ("opened_at", "first_try", "durable", "survive_clear"),
+    [
+        ((1,), 1, True, True),
+        ((1, 2), 2, True, True),
+        ((2,), 1, False, False),
+        ((2, 3), 1, False, False),
+        ((3, 4), 3, True, False),
+    ],
+)
+def test_a_journal_that_an_earlier_try_did_not_write_is_not_believed(
+    tmp_path, opened_at, first_try, durable, survive_clear
+):
+    for number in opened_at:
+        journal = opened(tmp_path, number)
+    assert journal.found == (len(opened_at) > 1)
+    records = JournalRecords(journal, "k", first_try)
+    assert (records.durable, records.survive_clear, records.load()) == (durable, survive_clear, None)
+    records.save(record())
+    assert records.durable
 
 
-def test_a_process_that_was_overtaken_writes_no_more(tmp_path):
-    clock = [0.0]
-    first = opened(tmp_path, now=lambda: clock[0])
+def test_a_resumption_without_a_journal_stops_and_leaves_none(tmp_path):
+    with pytest.raises(ApiFault, match=r"deferred.*must be shared by all workers. Nothing was sent") as caught:
+        opened(tmp_path / "a", resumed=True)
+    assert caught.value.info.kind is FaultKind.EXISTS
+    assert not (tmp_path / "a").exists()
+    opened(tmp_path / "a")
+    assert opened(tmp_path / "a", resumed=True).found
+    opened(tmp_path / "a").put_durably("end", "k", {})
+    (tmp_path / "a" / OWNER).unlink()
+    assert opened(tmp_path / "a", resumed=True).items("end") == {"k": {}}
+
+
+def test_a_process_that_was_overtaken_is_told_before_it_sends(tmp_path):
+    first = opened(tmp_path)
     first.put_durably("end", "a", {})
     second = opened(tmp_path)
-    second.put_durably("end", "b", {})
-    clock[0] += OWNER_CHECK
+    second.put_durably("end", "k", {"by": 2})
     with pytest.raises(ApiFault, match="overtaken") as caught:
-        first.put_durably("end", "c", {})
+        first.put_durably("end", "k", {"by": 1})
     assert caught.value.info.kind is FaultKind.EXISTS
-    clock[0] = 2 * OWNER_CHECK
-    assert set(opened(tmp_path).items("end")) == {"a", "b"}
+    assert opened(tmp_path).items("end") == {"a": {}, "k": {"by": 2}}
 
 
-def test_an_owner_looks_again_only_now_and_then(tmp_path, monkeypatch):
-    clock = [0.0]
-    journal = opened(tmp_path, now=lambda: clock[0])
-    clock[0] += OWNER_CHECK
-    journal.put_durably("end", "a", {})
-    (tmp_path / batch_journal.OWNER).write_bytes(b"another")
-    journal.put_durably("end", "b", {})
-    clock[0] += OWNER_CHECK
-    with pytest.raises(ApiFault):
-        journal.put_durably("end", "c", {})
+@pytest.mark.parametrize("moment", ["_read_owner", "_claim", "_list", "_read"])
+def test_of_two_at_once_one_reads_the_intent_or_the_other_is_told(tmp_path, monkeypatch, moment):
+    first = opened(tmp_path)
+    first.put_durably("end", "a", {})
+    real, told = getattr(Journal, moment), []
+
+    def meanwhile(journal, *arguments):
+        answer = real(journal, *arguments)
+        if journal is not first and not told:
+            told.append("sends")
+            try:
+                first.put_durably("end", "k", {})
+            except ApiFault:
+                told.append("told")
+        return answer
+
+    monkeypatch.setattr(Journal, moment, meanwhile)
+    second = opened(tmp_path)
+    assert ("k" in second.items("end")) or told == ["sends", "told"]
 
 
-@pytest.mark.parametrize("content", [b"{", b'["other","k",{}]\n', b'["end","k"]\n', b"\xff\n"])
+def test_a_claim_that_is_raised_reads_what_came_between(tmp_path, monkeypatch):
+    opened(tmp_path).put_durably("end", "a", {})
+    opened(tmp_path).put_durably("end", "b", {})
+    (tmp_path / OWNER).unlink()
+    real, between = Journal._list, []
+
+    def meanwhile(journal):
+        answer = real(journal)
+        if (tmp_path / OWNER).exists() and not between:
+            between.append(None)
+            opened(tmp_path).put_durably("end", "k", {})
+        return answer
+
+    monkeypatch.setattr(Journal, "_list", meanwhile)
+    assert set(opened(tmp_path).items("end")) == {"a", "b", "k"}
+
+
+def test_a_compaction_of_one_that_was_overtaken_hides_nothing(tmp_path):
+    for key in "ab":
+        opened(tmp_path).put_durably("end", key, {})
+    opened(tmp_path)._write([("end", "c", {})])
+    first, second = opened(tmp_path), opened(tmp_path)
+    second._generation = first._generation
+    second.put_durably("end", "d", {})
+    first._id = "z"  # its names come last
+    with pytest.raises(ApiFault, match="overtaken"):
+        first.put_durably("end", "e", {})
+    assert set(opened(tmp_path).items("end")) == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("compacts", [False, True])
+def test_a_neighbour_that_failed_takes_no_other_entry_along(tmp_path, monkeypatch, compacts):
+    journal = opened(tmp_path)
+    if compacts:
+        monkeypatch.setattr(batch_journal, "COMPACT_AFTER", 1)
+    journal.put("end", "gone", {})
+    journal.put("end", "k", {})
+    write = journal._write
+
+    def meanwhile(entries):
+        write(entries)
+        del journal._pending[0]  # as a neighbour does whose own commit failed
+        journal.put("end", "late", {})
+
+    journal._write = meanwhile
+    journal.commit()
+    journal._write = write
+    journal.commit()
+    assert "late" in opened(tmp_path).items("end")
+
+
+def test_an_entry_is_taken_back_by_what_it_is_not_by_what_it_says(tmp_path, monkeypatch):
+    journal = opened(tmp_path)
+    journal.put("end", "k", {})
+    first = journal._pending[0]
+    refuse(monkeypatch, 1)
+    with pytest.raises(OSError, match="No space"):
+        journal.put_durably("end", "k", {})
+    assert journal._pending[0] is first
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"\xff\n", b"", b'["end","k",{}]\n']
+    + [
+        entry + b'\n["eof","",1]\n'
+        for entry in (b'["other","k",{}]', b'["end","k"]', b'["end","k",{}]\n["end","l",{}]')
+    ],
+)
 def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path, content):
     (tmp_path / "000000-a-000000.jsonl").write_bytes(content)
     with pytest.raises(ApiFault, match="cannot be read") as caught:
@@ -197,5 +300,6 @@ def test_a_line_is_small(tmp_path):
     journal = opened(tmp_path)
     JournalRecords(journal, "k/0").save(record())
     (name,) = segments(tmp_path)
-    assert json.loads((tmp_path / name).read_bytes())[:2] == ["record", "k/0"]
+    first, _ = (tmp_path / name).read_bytes().splitlines()
+    assert json.loads(first)[:2] == ["record", "k/0"]
     assert (tmp_path / name).stat().st_size < 300

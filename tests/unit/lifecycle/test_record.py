@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import stat
 from dataclasses import replace
 
 import pytest
@@ -178,6 +180,19 @@ def test_whole_write_leaves_one_file(tmp_path):
         write_whole(path, content)
         assert path.read_bytes() == content
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, monkeypatch):
+    path, synced, fsync = tmp_path / "x.json", [], os.fsync
+
+    def sync(descriptor):
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists(), os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_whole(path, b"content")
+    assert [row[:2] for row in synced] == [(False, False), (True, True)]
+    assert synced[0][2] == len(b"content")
 
 
 def test_two_writers_do_not_disturb_each_other(tmp_path, monkeypatch):
