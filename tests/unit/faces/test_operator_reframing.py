@@ -467,6 +467,8 @@ def test_dry_run_of_every_operator(kling, source, told):
         "KlingExtendVideoOperator": {"video_id": "v1"},
         "KlingGenerateImageOperator": {"prompt": "a cat"},
         "KlingTaskOperator": {"family": "text-to-video", "fields": {"prompt": "a cat"}},
+        "KlingExpandBatchOperator": {"images": [image], "output_path": "out", **WIDE},
+        "KlingImageToVideoBatchOperator": {"images": [image], "output_path": "out"},
     }
     made = {name for name in operators.__all__ if hasattr(getattr(operators, name), "estimate")}
     assert made == set(makers)
