@@ -98,8 +98,8 @@ def site(airflow_environment, kling_emulator, photograph, tmp_path):
         "no_proxy": "127.0.0.1,localhost",
     }
     with Site(home, environment) as started:
-        known = "select 1 from dag where dag_id = 'kling_publish'"
-        started.wait("the DAGs are read", lambda: started.query(known))
+        known = "select dag_id from dag where dag_id in ('kling_expand_to_video', 'kling_publish')"
+        started.wait("the DAGs are read", lambda: len(started.query(known)) == 2)
         yield started
 
 
