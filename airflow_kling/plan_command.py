@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from airflow_kling.api.checks import MAX_N
+from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, MAX_N
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.media.picture import check_whole, probe_picture, upright_size
 from airflow_kling.media.preview import as_dict, as_text, preview_png
-from airflow_kling.media.reframe import ANCHORS, DEFAULT_MAX_CROP, FITS, Plan, Target
+from airflow_kling.media.reframe import ANCHORS, Plan, Target
 
 #: What a message calls a parameter of a DAG, for those who type.
 _FIELDS = {"aspect_ratio": "--aspect", "image": "PHOTO"} | {

@@ -18,6 +18,8 @@ MAX_PROMPT = 2500
 MAX_N = 9
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 MAX_EXTERNAL_ID = 128
+FITS = ("auto", "passes", "crop", "fail")
+DEFAULT_MAX_CROP = 0.06
 
 # Patterns, compiled on first use: DAG files import this module.
 _DATA_PREFIX = r"(?i)data:[\w.+-]*/?[\w.+-]*(;[\w=-]+)*;base64,"

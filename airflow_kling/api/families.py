@@ -40,8 +40,17 @@ class Family:
     units_per_output: float | None = None
     lookup_by_external_id: bool = True
 
+    def usd(self, units: float) -> float:
+        """
+        Return what resource units cost in US dollars, by the list price of the pack that the family draws on.
+
+        :param units: Of the list, or as deducted.
+        """
+        return round(units * _UNIT_USD[self.kind], 6)
+
 
 _IMAGE, _VIDEO, _AUDIO = OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO
+_UNIT_USD = {_IMAGE: 0.0035, _VIDEO: 0.14, _AUDIO: 0.14}
 
 IMAGE_EXPANSION = "image-expansion"
 

@@ -24,7 +24,7 @@ from airflow_kling.api.checks import (
 )
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION, Family, OutputKind
 from airflow_kling.api.gateways import DOWN_RATIO_FIELD
-from airflow_kling.api.rules import IMAGE_UNIT_USD, PICTURE_FIELDS
+from airflow_kling.api.rules import PICTURE_FIELDS
 
 LONG_TEXT = 8192
 """Characters from which on a text counts as a picture's base64, the limit of a URL."""
@@ -187,7 +187,7 @@ class ExpandRequest:
     @property
     def price(self) -> float:
         """US dollars by the list price."""
-        return round(self.units * IMAGE_UNIT_USD, 6)
+        return self.family.usd(self.units)
 
     def body(self, down_ratio_field: str = DOWN_RATIO_FIELD) -> bytes:
         """

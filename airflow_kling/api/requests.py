@@ -15,11 +15,9 @@ from airflow_kling.api.models import LONG_TEXT, json_body
 from airflow_kling.api.rules import (
     IMAGE_GENERATION,
     IMAGE_TO_VIDEO,
-    IMAGE_UNIT_USD,
     PICTURE_FIELDS,
     TEXT_TO_VIDEO,
     VIDEO_EXTENSION,
-    VIDEO_UNIT_USD,
     check_any_fields,
     check_extra_fields,
     check_fields,
@@ -38,7 +36,6 @@ class CheckedRequest:
 
     family: ClassVar[Family]
     external_task_id: str | None
-    unit_usd: ClassVar[float] = VIDEO_UNIT_USD
 
     def __post_init__(self) -> None:
         given = _values(self)
@@ -60,7 +57,7 @@ class CheckedRequest:
     @property
     def price(self) -> float | None:
         """US dollars by the list price; None where no list has it."""
-        return None if self.units is None else round(self.units * self.unit_usd, 6)
+        return None if self.units is None else self.family.usd(self.units)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -269,7 +266,6 @@ class GenerateImageRequest(CheckedRequest):
     """
 
     family: ClassVar[Family] = FAMILIES[IMAGE_GENERATION]
-    unit_usd: ClassVar[float] = IMAGE_UNIT_USD
 
     prompt: str
     negative_prompt: str | None = None
@@ -342,8 +338,7 @@ class AnyRequest:
     @property
     def price(self) -> float | None:
         """US dollars by the list price, where one number says it."""
-        # Only families of pictures have such a number.
-        return None if self.units is None else round(self.units * IMAGE_UNIT_USD, 6)
+        return None if self.units is None else self.family.usd(self.units)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -44,7 +44,6 @@ MAX_SHOTS, MAX_SHOT_PROMPT = 6, 512
 MAX_MASKS, MIN_POINTS, MAX_POINTS = 6, 2, 77
 MAX_VOICES, MAX_VIDEO_ELEMENTS, MAX_REFERENCES = 2, 3, 10
 MAX_ID = 128
-VIDEO_UNIT_USD, IMAGE_UNIT_USD = 0.14, 0.0035
 
 Where: TypeAlias = Mapping[str, tuple[int, ...]]
 """Modes in which something works, and the durations in seconds there."""

@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 from PIL import Image, ImageOps
 
-from airflow_kling.api.rules import IMAGE_UNIT_USD, VIDEO_UNIT_USD
+from airflow_kling.api.families import get_family
 from airflow_kling.demo.order import Order
 from airflow_kling.demo.sheet import contact_sheet
 from airflow_kling.emulator.pictures import before_after, encode_png
@@ -82,13 +82,14 @@ class Report:
 
     def _costs(self) -> Iterator[tuple[str, str]]:
         together = 0.0
-        for label, manifest, usd in (
-            (f"Expansion, {_counted(len(self._passes), 'pass', 'passes')}", self.expanded, IMAGE_UNIT_USD),
-            (f"Clip, {self.filmed['outputs'][0]['duration']:.0f} s", self.filmed, VIDEO_UNIT_USD),
+        for label, manifest in (
+            (f"Expansion, {_counted(len(self._passes), 'pass', 'passes')}", self.expanded),
+            (f"Clip, {self.filmed['outputs'][0]['duration']:.0f} s", self.filmed),
         ):
             units = manifest["units"] or 0.0
-            together += units * usd
-            yield label, f"{_counted(units, 'unit', 'units')}, ${units * usd:.3f}"
+            usd = get_family(manifest["family"]).usd(units)
+            together += usd
+            yield label, f"{_counted(units, 'unit', 'units')}, ${usd:.3f}"
         yield "Together", f"${together:.3f}"
 
     @property

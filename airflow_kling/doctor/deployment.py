@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_kling.api.inputs import InputFault
@@ -174,8 +173,7 @@ def _host_of(address: str) -> str:
 
 
 def _records() -> Finding:
-    import airflow
-
+    from airflow_kling.airflow_version import AIRFLOW
     from airflow_kling.hooks.storage import storage_path
     from airflow_kling.lifecycle.collect import check_writable
     from airflow_kling.operators.work import record_folder, record_path
@@ -190,11 +188,10 @@ def _records() -> Finding:
             text = redact(f"{type(error).__name__}: {error}")
             return _told("records", State.FAIL, f"[kling] record_path {redact(place)}: {text}", "correct it")
         return _told("records", State.OK, f"[kling] record_path {storage_path(place)} can be written to")
-    version: Any = tuple(map(int, airflow.__version__.split(".")[:2]))
     advice = "set [kling] record_path; kling_report and kling_recover read it, too"
-    if version >= (3, 4):
+    if AIRFLOW >= (3, 4):
         return _told("records", State.WARN, "in Airflow's task state store, which a clear discards", advice)
-    if version >= (3, 3):
+    if AIRFLOW >= (3, 3):
         return _told("records", State.OK, "in Airflow's task state store", advice)
     text = "only beside the results: an operator without output_path remembers nothing"
     return _told("records", State.WARN, text, advice)

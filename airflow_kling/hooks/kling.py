@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_kling.api.gateways import Account
     from airflow_kling.api.models import Task
     from airflow_kling.hooks.options import TransportOptions
-    from airflow_kling.lifecycle.collect import Edit, Fetch, Stored
+    from airflow_kling.lifecycle.collect import Edit, Fetch
     from airflow_kling.lifecycle.end import End
 
 
@@ -180,26 +180,24 @@ class KlingHook(HttpHook):
         :param earlier: The tasks of the passes before it.
         :raises KlingError: where a result cannot be downloaded, or is not what it should be.
         """
-
-        def made(stored: dict[int, Stored] | None = None) -> dict[str, Any]:
-            return manifest(task, self.kling_conn_id, stored, include_urls=include_urls, earlier=earlier)
-
-        if not output_path:
-            self.log.info("Kling task %s has ended: %s", task.task_id, summary(task, None))
-            return made()
-        directory, name = storage_path(output_path), output_name or DEFAULT_NAME
-        with errors_for(f"task {task.task_id}"):
-            stored = collect(
-                task,
-                directory,
-                self.fetch,
-                renew=lambda: self.client.get_task(task.task_id, task.family),
-                name=name,
-                edit=edit,
-            )
-        store_manifest(made(stored), directory, name, task.task_id)
-        self.log.info("Kling task %s collected: %s", task.task_id, summary(task, output_path))
-        return made(stored)
+        directory, name = storage_path(output_path) if output_path else None, output_name or DEFAULT_NAME
+        stored = None
+        if directory is not None:
+            with errors_for(f"task {task.task_id}"):
+                stored = collect(
+                    task,
+                    directory,
+                    self.fetch,
+                    renew=lambda: self.client.get_task(task.task_id, task.family),
+                    name=name,
+                    edit=edit,
+                )
+        made = manifest(task, self.kling_conn_id, stored, include_urls=include_urls, earlier=earlier)
+        if directory is not None:
+            store_manifest(made, directory, name, task.task_id)
+        how = "collected" if directory is not None else "has ended"
+        self.log.info("Kling task %s %s: %s", task.task_id, how, summary(task, output_path or None))
+        return made
 
     def succeeded(self, end: End, timeout: float) -> Task:
         """

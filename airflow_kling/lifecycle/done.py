@@ -51,8 +51,20 @@ def keep_done(records: Any, done: Done) -> None:
         "manifest": without_links(done.manifest),
     }
     path = records / FOLDER / done.day.isoformat() / f"{_stem(task_id)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(fields).encode())
+
+
+def failed_manifest(family: str, task_id: str, kling_conn_id: str, units: float | None) -> dict[str, Any]:
+    """
+    Return what is kept of a task that failed.
+
+    :param family: Name of its family.
+    :param task_id: The vendor's id.
+    :param kling_conn_id: The connection that knows it.
+    :param units: Units deducted, as far as the gateway tells.
+    """
+    own = {"family": family, "task_id": task_id, "kling_conn_id": kling_conn_id}
+    return own | {"status": "failed", "outputs": [], "units": units}
 
 
 def read_done(records: Any, since: date) -> Iterator[Done]:

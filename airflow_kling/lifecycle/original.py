@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,13 @@ from airflow_kling.media.edit import cut_picture
 from airflow_kling.media.picture import TAKEN, check_whole, probe_picture, reading, upright_size
 
 if TYPE_CHECKING:
+    from airflow_kling.lifecycle.collect import Fetch
     from airflow_kling.media.picture import Openable
     from airflow_kling.media.reframe import Box
 
 MAX_SOURCE_BYTES = 50 * 1024 * 1024
 """What is sent has at most 10 MB; a heavier picture is read all the same, for it may be cut or made lighter."""
 _STEP = 1 << 20
-
-Fetch = Callable[[str], Iterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)

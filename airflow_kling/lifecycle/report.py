@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, date, datetime
 
-from airflow_kling.api.families import FAMILIES, OutputKind
-from airflow_kling.api.rules import IMAGE_UNIT_USD, VIDEO_UNIT_USD
+from airflow_kling.api.families import FAMILIES
 from airflow_kling.lifecycle.done import Done
 
 MOST_UNITS = 1e12
@@ -45,7 +44,7 @@ class Entry:
         row = FAMILIES.get(self.family)
         if self.units is None or row is None:
             return None
-        return self.units * (IMAGE_UNIT_USD if row.kind is OutputKind.IMAGE else VIDEO_UNIT_USD)
+        return row.usd(self.units)
 
 
 @dataclass(frozen=True, slots=True)

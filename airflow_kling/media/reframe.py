@@ -29,16 +29,13 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_kling.api.checks import check_choice, check_n
+from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, check_choice, check_n
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.rules import IMAGE_UNIT_USD
 from airflow_kling.media.picture import MIN_SIDE
 
 MAX_PASSES = 4
-DEFAULT_MAX_CROP = 0.06
 SIDES = ("up", "down", "left", "right")
-FITS = ("auto", "passes", "crop", "fail")
 #: Where the picture sits in the new canvas: the shares of new canvas on its left and above it, in halves.
 ANCHORS: dict[str, tuple[int, int]] = {
     "center": (1, 1),
@@ -342,7 +339,7 @@ class Plan:
     @property
     def usd(self) -> float:
         """List price of the passes in US dollars, as Kling itself asks it."""
-        return round(self.units * IMAGE_UNIT_USD, 6)
+        return FAMILIES[IMAGE_EXPANSION].usd(self.units)
 
     @property
     def lost(self) -> float:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_kling.api.checks import check_area, check_choice, check_n, check_prompt, check_ratio
+from airflow_kling.api.checks import (
+    DEFAULT_MAX_CROP,
+    FITS,
+    check_area,
+    check_choice,
+    check_n,
+    check_prompt,
+    check_ratio,
+)
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import check_index
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
 
 SIDES = ("up", "down", "left", "right")
 SHAPES = ("aspect_ratio", "size", "pixels")
-FITS = ("auto", "passes", "crop", "fail")
 
 
 class KlingExpandImageOperator(KlingTaskBaseOperator):
@@ -88,7 +95,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         pixels: Sequence[int] | Mapping[str, int] | None = None,
         anchor: str | Sequence[float] = "center",
         fit: str = "auto",
-        max_crop: float = 0.06,
+        max_crop: float = DEFAULT_MAX_CROP,
         for_video: bool = True,
         preserve_original: bool = False,
         prompt: str | None = None,

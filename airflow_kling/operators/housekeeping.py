@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
-from airflow_kling.lifecycle.done import Done, DoneIds, keep_done, read_done
+from airflow_kling.lifecycle.done import Done, DoneIds, failed_manifest, keep_done, read_done
 from airflow_kling.lifecycle.files import write_whole
 from airflow_kling.lifecycle.recover import Fate, Finding, Recovery, read_records
 from airflow_kling.lifecycle.report import Entry, as_csv, entry_of_done, entry_of_event, summed
@@ -57,7 +57,6 @@ def report(context: Mapping[str, Any], days: int, output_path: str) -> dict[str,
     title = f"Kling: {units:,g} units in {int(days)} days"
     chart = chart_png(((row.day, row.dag_id, row.units) for row in rows), title, since, today)
     folder = storage_path(output_path)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in (("kling-report.csv", as_csv(rows)), ("kling-report.png", chart)):
         write_whole(folder / name, content)
     tasks = sum(row.tasks for row in rows)
@@ -133,8 +132,7 @@ def recover(folder: str, output_path: str, min_age_hours: float) -> dict[str, An
 def _keep_failed(records: Any, finding: Finding) -> None:
     record = finding.record
     if record is not None:
-        manifest: dict[str, Any] = {"family": record.family, "task_id": finding.task_id, "outputs": []}
-        manifest |= {"kling_conn_id": record.kling_conn_id, "status": "failed", "units": finding.units}
+        manifest = failed_manifest(record.family, finding.task_id, record.kling_conn_id, finding.units)
         keep_done(records, Done(time.time(), manifest, record.origin))
 
 

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
+from airflow_kling.airflow_version import AIRFLOW
+
 log = logging.getLogger(__name__)
 
 #: The web page of a bucket's folder, by the storage URI's scheme. Azure's needs a subscription that no URI names.
@@ -111,10 +113,9 @@ def run_page(ti: Any) -> str:
 
     :param ti: The task instance.
     """
-    import airflow
     from airflow.providers.common.compat.sdk import conf
 
-    if tuple(map(int, airflow.__version__.split(".")[:2])) < (3, 1):
+    if AIRFLOW < (3, 1):
         return ""
     base = conf.get("api", "base_url", fallback="").rstrip("/")
     run = f"{base}/dags/{quote(ti.dag_id, safe='')}/runs/{quote(ti.run_id, safe=':+')}"

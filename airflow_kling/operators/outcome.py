@@ -37,6 +37,7 @@ def tell_failed(context: Mapping[str, Any], end: End, output_path: str | None, l
     :param output_path: Where the results would have gone.
     :param log: Where the line goes, if the end could not be kept.
     """
+    from airflow_kling.lifecycle.done import failed_manifest
     from airflow_kling.lifecycle.wait import Outcome
 
     if end.outcome is not Outcome.FAILED:
@@ -44,15 +45,7 @@ def tell_failed(context: Mapping[str, Any], end: End, output_path: str | None, l
     tags = tags_of(context["ti"], end.family, end.kling_conn_id)
     _count("failed", 1, tags)
     _count("units", end.units, tags)
-    manifest: dict[str, Any] = {
-        "family": end.family,
-        "task_id": end.task_id,
-        "kling_conn_id": end.kling_conn_id,
-        "status": "failed",
-        "outputs": [],
-        "units": end.units,
-    }
-    _keep(context, manifest, output_path, log)
+    _keep(context, failed_manifest(end.family, end.task_id, end.kling_conn_id, end.units), output_path, log)
 
 
 def tell_made(

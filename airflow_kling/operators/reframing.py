@@ -82,7 +82,6 @@ class Reframing:
         self._operator = operator
         self._context = context
         self._original = cache(lambda: original_of(operator))
-        self._is_sound = False
 
     def run(self, pressure: Pressure, end: End | None = None) -> dict[str, Any]:
         """
@@ -181,9 +180,8 @@ class Reframing:
     def _sound_original(self) -> Original:
         """Return the source, decoded once where it is to be pasted back: damage is found before anything is paid."""
         original = self._original()
-        if self._operator.preserve_original and not self._is_sound:
+        if self._operator.preserve_original:
             open_upright(io.BytesIO(original.data), original.name)
-            self._is_sound = True
         return original
 
     def _finish(self, hook: KlingHook, tasks: list[Task], plan: Plan, last: Plan) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-import airflow
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_kling.airflow_version import AIRFLOW
 from airflow_kling.api.redact import redact
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
@@ -162,7 +162,7 @@ def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], numb
     :param number: Which of them, from 0.
     """
     if not record_path() and "task_state_store" in context:
-        keeps = airflow.__version__.startswith("3.3.")
+        keeps = AIRFLOW == (3, 3)
         return StateStoreRecords(context["task_state_store"], _record_key(number), survive_clear=keeps)
     folder = record_path() or operator.output_path
     if not folder:
@@ -272,6 +272,6 @@ def external_id_of(ti: Any, number: int | str = 0, epoch: int = 0, generation: i
 
 def deployment_name() -> str:
     """Return what tells this deployment from another that shares the account: every worker must see the same."""
-    webserver = "webserver" if airflow.__version__.startswith("2.") else "api"
+    webserver = "webserver" if AIRFLOW < (3, 0) else "api"
     sources = (("kling", "deployment"), (webserver, "base_url"), ("core", "execution_api_server_url"))
     return next(filter(None, (conf.get(section, key, fallback="") for section, key in sources)), "")

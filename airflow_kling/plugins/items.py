@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from airflow_kling.api.checks import is_url
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION, OutputKind
 from airflow_kling.api.redact import redact
-from airflow_kling.api.rules import IMAGE_UNIT_USD, VIDEO_UNIT_USD
 
 Manifest = Mapping[str, Any]
 #: Where an output is told of: the row of its task instance, and its position there.
@@ -180,7 +179,7 @@ def price(manifest: Manifest) -> float | None:
     units, family = number(manifest.get("units")), FAMILIES.get(str(manifest.get("family")))
     if units is None or family is None:
         return None
-    return round(units * (IMAGE_UNIT_USD if family.kind is OutputKind.IMAGE else VIDEO_UNIT_USD), 4)
+    return round(family.usd(units), 4)
 
 
 def number(value: object) -> float | None:

@@ -35,8 +35,13 @@ def report(tmp_path, photo):
         ]
         Image.new("RGB", after, "navy").save(tmp_path / names[0])
         order = order_of(Target(**target), photo(*size), "")
-        expanded = {"task_id": task_id, "units": 8.0 * len(order.plan.passes), "outputs": [rows[0]]}
-        film = {"task_id": "t9", "units": 1.0, "outputs": [rows[1] | {"duration": 5.041}]}
+        expanded = {
+            "family": "image-expansion",
+            "task_id": task_id,
+            "units": 8.0 * len(order.plan.passes),
+            "outputs": [rows[0]],
+        }
+        film = {"family": "image-to-video", "task_id": "t9", "units": 1.0, "outputs": [rows[1] | {"duration": 5.041}]}
         done = Report(order, expanded | ({"passes": passes} if passes else {}), film, tmp_path, 12.3)
         done.write()
         return done.lines(), (tmp_path / "contact-sheet.html").read_text()
