@@ -22,7 +22,7 @@ def main(dag_id: str, conf: str, result_file: str) -> int:
 
     upgradedb()
     dag = _dag(dag_id)
-    if AIRFLOW < (3, 0):
+    if AIRFLOW < (3, 1):
         for task in dag.tasks:
             task.outlets = []  # dag.test never ends a task there whose assets no scheduler has stored
     run = dag.test(run_conf=json.loads(conf))
