@@ -1,0 +1,36 @@
+"""How Sphinx builds these pages; offline, and with nothing beside the ``docs`` extra."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+# autodoc imports Airflow, which would make itself a home.
+os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-kling-docs-"))
+
+from airflow_kling import __version__  # noqa: E402
+
+project = "airflow-provider-kling"
+author = "The airflow-provider-kling authors"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "kling_tables"]
+exclude_patterns = ["_build"]
+nitpicky = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"airflow-provider-kling {version}"
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say types, units and limits
+autodoc_class_signature = "mixed"
