@@ -18,7 +18,7 @@ project = "airflow-provider-kling"
 author = "The airflow-provider-kling authors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "kling_tables"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "kling_tables"]
 exclude_patterns = ["_build"]
 nitpicky = False
 

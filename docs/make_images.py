@@ -1,7 +1,7 @@
 """
 Draws the pictures of these pages with the package's own preview and emulator's sample: ``python docs/make_images.py``.
 
-``before-after.jpg`` is not made here, but by ``airflow-kling demo``.
+``before-after.jpg`` is from ``airflow-kling demo``, ``run-page.jpg`` a screenshot with scikit-image's photographs.
 """
 
 from __future__ import annotations

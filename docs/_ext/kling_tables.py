@@ -91,7 +91,7 @@ def _options() -> str:
 
     sections: Any = get_provider_info()["config"]
     return "\n".join(
-        f"### `[{section}] {name}`\n\n{option['description']}\n\n"
+        f"## `[{section}] {name}`\n\n{option['description']}\n\n"
         + _markdown(
             ["type", "default", "environment variable", "example"],
             [
