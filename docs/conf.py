@@ -16,11 +16,11 @@ from airflow_kling import __version__  # noqa: E402
 
 project = "airflow-provider-kling"
 author = "The airflow-provider-kling authors"
+copyright = f"{author}, Apache-2.0"  # noqa: A001
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "kling_tables"]
 exclude_patterns = ["_build"]
-nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -33,4 +33,3 @@ html_theme_options = {"navigation_with_keys": True}
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say types, units and limits
-autodoc_class_signature = "mixed"

@@ -19,26 +19,23 @@ def _codes() -> str:
     from airflow_kling.api.codes import CODES, MESSAGES_OF_1201
     from airflow_kling.api.faults import Created
 
-    def row(code: object, status: object, kind: Any, meaning: str, hint: str, exists: str) -> list[str]:
-        return [f"`{code}`", str(status), meaning, _class(kind), _retried(kind), exists, hint]
-
     rows = []
     for code in CODES.values():
-        exists = "perhaps: it is looked for" if code.created is Created.MAY_EXIST else "no"
-        rows.append(row(code.code, code.http_status, code.kind, code.meaning, code.hint, exists))
+        seeks = " A task may exist: it is looked for." if code.created is Created.MAY_EXIST else ""
+        told = f"*{code.meaning}*: {code.hint}.{seeks}"
+        rows.append([f"`{code.code}`", str(code.http_status), _class(code.kind), told])
         if code.code == 1201:
             for start, also, kind, hint in MESSAGES_OF_1201:
-                said = " … ".join(filter(None, (start, also)))
-                rows.append(row(1201, 400, kind, f'message "{said}"', hint, "no"))
-    head = ["code", "HTTP", "meaning", "error", "retried", "a task may exist", "what to do"]
-    return _markdown(head, rows)
+                told = f'*"{" … ".join(filter(None, (start, also)))}" in its message*: {hint}.'
+                rows.append([f"`{code.code}`", str(code.http_status), _class(kind), told])
+    return _markdown(["code", "HTTP", "error", "what it means, and what to do"], rows)
 
 
 def _statuses() -> str:
     from airflow_kling.api.codes import STATUSES
 
-    rows = [[str(status), _class(kind), _retried(kind), hint] for status, (kind, hint) in STATUSES.items()]
-    return _markdown(["HTTP, without a known code", "error", "retried", "what to do"], rows)
+    rows = [[str(status), _class(kind), f"{hint}."] for status, (kind, hint) in STATUSES.items()]
+    return _markdown(["HTTP", "error", "what to do"], rows)
 
 
 def _errors() -> str:
@@ -116,25 +113,29 @@ def _connection_fields() -> str:
 
 
 def _clip_prices() -> str:
-    from airflow_kling.api.rules import VIDEO_MODELS, VIDEO_UNIT_USD
+    from airflow_kling.api.rules import EXTENSION_UNITS, VIDEO_MODELS, VIDEO_UNIT_USD
 
     def told(units: Any) -> str:
         return ", ".join(f"{mode} {each:g}" for mode, each in units.items()) or "none"
 
     rows = [[f"`{name}`", told(model.units), told(model.units_sound)] for name, model in VIDEO_MODELS.items()]
     table = _markdown(["model", "units per second, silent", "with sound"], rows)
-    return f"{table}\nA video unit is ${VIDEO_UNIT_USD:g} by the list; without `model_name` Kling takes `kling-v1`.\n"
+    extension = " or ".join(f"{units:g} (of a clip in mode {mode})" for mode, units in EXTENSION_UNITS.items())
+    return (
+        f"{table}\nA video unit is ${VIDEO_UNIT_USD:g} by the list; without `model_name` Kling takes `kling-v1`. An "
+        f"extension takes {extension}; which, the operator cannot tell beforehand.\n"
+    )
 
 
 def _picture_prices() -> str:
     from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION
     from airflow_kling.api.rules import IMAGE_MODELS, IMAGE_UNIT_USD
 
-    rows = [["image expansion", f"{FAMILIES[IMAGE_EXPANSION].units_per_output:g}", "none"]]
+    rows = [["image expansion", "none", f"{FAMILIES[IMAGE_EXPANSION].units_per_output:g}"]]
     for name, model in IMAGE_MODELS.items():
         if model.units:
             rows.append([f"image generation, `{name}`", f"{model.units[0]:g}", f"{model.units[1]:g}"])
-    table = _markdown(["what", "units per picture", "made from a picture"], rows)
+    table = _markdown(["what", "units per picture, from text", "from a picture"], rows)
     return f"{table}\nAn image unit is ${IMAGE_UNIT_USD:g} by the list. Other models have no list price in force.\n"
 
 
@@ -150,12 +151,6 @@ def _class(kind: Any) -> str:
     from airflow_kling.exceptions import CLASSES
 
     return f"`{CLASSES[kind].__name__}`"
-
-
-def _retried(kind: Any) -> str:
-    from airflow_kling.exceptions import CLASSES
-
-    return _of_class(CLASSES[kind])
 
 
 def _of_class(error: type) -> str:

@@ -1,7 +1,7 @@
-from airflow_kling.emulator.testing import kling_emulator  # noqa: F401 - a fixture
+from airflow_kling.emulator.testing import kling_emulator  # a fixture
 
 
-def test_a_picture_and_a_clip_are_made_and_paid_once(kling_emulator, monkeypatch):  # noqa: F811
+def test_a_picture_and_a_clip_are_made_and_paid_once(kling_emulator, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_KLING_DEFAULT", kling_emulator.connection_uri())
     try:
         from airflow.dag_processing.dagbag import DagBag  # Airflow 3.2 and later

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import shlex
@@ -16,6 +17,7 @@ from airflow_kling.api.gateways import resolve_account
 from airflow_kling.cli import _parser
 from airflow_kling.get_provider_info import get_provider_info
 from airflow_kling.operators import kling as operators
+from airflow_kling.operators.base import KlingTaskBaseOperator
 from airflow_kling.sensors import kling as sensors
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +32,7 @@ FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 MARK = re.compile(r"\[START (howto_\w+)\]")
-COMMAND = re.compile(r"^(?:\.venv/bin/)?airflow-kling (.*)$")
+COMMAND = re.compile(r"^(?:\.venv/bin/)?airflow-kling (.*)$", re.MULTILINE)
 CONNECTION = re.compile(r"AIRFLOW_CONN_\w+='([^']+)'")
 VARIABLE = re.compile(r"AIRFLOW__KLING__(\w+)")
 
@@ -49,10 +51,10 @@ def blocks(language):
     ]
 
 
-def shell_lines(pattern):
-    text = "\n".join(block.values[0] for block in blocks("sh"))
-    text += "\n" + "\n".join(re.findall(r"`([^`\n]+)`", README.read_text()))
-    return sorted({match for line in text.splitlines() for match in pattern.findall(line.strip())})
+def typed(pattern):
+    """Return what a pattern finds in all that is to be typed into a shell."""
+    text = "\n".join([block.values[0] for block in blocks("sh")] + re.findall(r"`([^`\n]+)`", README.read_text()))
+    return sorted(set(pattern.findall(text)))
 
 
 def anchors(page):
@@ -76,12 +78,12 @@ def test_json_can_be_read(code):
     assert json.loads(code)
 
 
-@pytest.mark.parametrize("line", shell_lines(COMMAND))
+@pytest.mark.parametrize("line", typed(COMMAND))
 def test_command_line_exists(line):
     _parser().parse_args([word for word in shlex.split(line, comments=True) if word != "…"])
 
 
-@pytest.mark.parametrize("text", shell_lines(CONNECTION))
+@pytest.mark.parametrize("text", typed(CONNECTION))
 def test_connection_is_one(text):
     fields = {"login": None, "host": None, "schema": None, "port": None, "extra": {}} | json.loads(text)
     assert fields.pop("conn_type") == "kling"
@@ -118,6 +120,12 @@ def test_every_marked_example_is_shown_and_none_other():
     pages = "\n".join(page.read_text() for page in DOCS.rglob("*.md"))
     assert set(MARK.findall(pages)) == marks
     assert marks
+
+
+def test_the_common_parameters_are_all_told():
+    table = (DOCS / "howto" / "index.md").read_text().partition("## What all operators take")[2].partition("## ")[0]
+    parameters = inspect.signature(KlingTaskBaseOperator.__init__).parameters
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(parameters) - {"self", "kwargs"}
 
 
 def options_read():
