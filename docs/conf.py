@@ -28,7 +28,11 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"airflow-provider-kling {version}"
 html_copy_source = False
-html_theme_options = {"navigation_with_keys": True}
+html_theme_options = {
+    "navigation_with_keys": True,
+    # So that lines of code fit.
+    "light_css_variables": {"code-font-size": "var(--font-size--small--2)"},
+}
 
 add_module_names = False
 autodoc_member_order = "bysource"
