@@ -1,4 +1,4 @@
-"""Lanes: `nox -s "lane(3.1)"` runs the tests on one Airflow, `nox -l` names all; what stands behind `--` is pytest's."""
+"""Lanes: `nox -s "lane(3.1)"` runs the tests on one Airflow, `nox -l` names all; pytest has what is behind `--`."""
 
 import json
 from pathlib import Path

@@ -11,7 +11,6 @@ from PIL import Image
 
 from airflow_kling.emulator.settings import EmulatorSettings
 
-DAGS = Path(__file__).parent / "dags"
 SECRETS = ("emulator-key", "Signature=", "base64,")
 
 
@@ -24,12 +23,10 @@ def test_two_batches_in_a_row(kling_emulator_factory, run_dag, tmp_path, gateway
     (folder / "bad.jpg").write_bytes(b"no picture")
     emulator = kling_emulator_factory(EmulatorSettings(latency=1.0, quota=2, engine="reflect"))
     run = run_dag(
-        "kling_batches",
+        "kling_batch",
         "film",
         {"images": str(folder), "output_path": str(tmp_path / "out")},
-        AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
         AIRFLOW_CONN_KLING_DEFAULT=emulator.connection_uri(gateway),
-        KLING_TEST_PICTURES="a.png:b.png",  # for the other DAGs of the folder
     )
     assert run.code == 0, run.log[-4000:]
     assert (run.result["rows"], run.result["counts"]["succeeded"]) == (5, 5)
