@@ -113,7 +113,8 @@ def _connection_fields() -> str:
 
 
 def _clip_prices() -> str:
-    from airflow_kling.api.rules import EXTENSION_UNITS, VIDEO_MODELS, VIDEO_UNIT_USD
+    from airflow_kling.api.families import get_family
+    from airflow_kling.api.rules import EXTENSION_UNITS, IMAGE_TO_VIDEO, VIDEO_MODELS
 
     def told(units: Any) -> str:
         return ", ".join(f"{mode} {each:g}" for mode, each in units.items()) or "none"
@@ -122,21 +123,21 @@ def _clip_prices() -> str:
     table = _markdown(["model", "units per second, silent", "with sound"], rows)
     extension = " or ".join(f"{units:g} (of a clip in mode {mode})" for mode, units in EXTENSION_UNITS.items())
     return (
-        f"{table}\nA video unit is ${VIDEO_UNIT_USD:g} by the list; without `model_name` Kling takes `kling-v1`. An "
+        f"{table}\nA video unit is ${get_family(IMAGE_TO_VIDEO).usd(1):g} by the list; without `model_name` Kling takes `kling-v1`. An "
         f"extension takes {extension}; which, the operator cannot tell beforehand.\n"
     )
 
 
 def _picture_prices() -> str:
     from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION
-    from airflow_kling.api.rules import IMAGE_MODELS, IMAGE_UNIT_USD
+    from airflow_kling.api.rules import IMAGE_MODELS
 
     rows = [["image expansion", "none", f"{FAMILIES[IMAGE_EXPANSION].units_per_output:g}"]]
     for name, model in IMAGE_MODELS.items():
         if model.units:
             rows.append([f"image generation, `{name}`", f"{model.units[0]:g}", f"{model.units[1]:g}"])
     table = _markdown(["what", "units per picture, from text", "from a picture"], rows)
-    return f"{table}\nAn image unit is ${IMAGE_UNIT_USD:g} by the list. Other models have no list price in force.\n"
+    return f"{table}\nAn image unit is ${FAMILIES[IMAGE_EXPANSION].usd(1):g} by the list. Other models have no list price in force.\n"
 
 
 def _dags() -> str:
