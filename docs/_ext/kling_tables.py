@@ -122,8 +122,9 @@ def _clip_prices() -> str:
     rows = [[f"`{name}`", told(model.units), told(model.units_sound)] for name, model in VIDEO_MODELS.items()]
     table = _markdown(["model", "units per second, silent", "with sound"], rows)
     extension = " or ".join(f"{units:g} (of a clip in mode {mode})" for mode, units in EXTENSION_UNITS.items())
+    usd = get_family(IMAGE_TO_VIDEO).usd(1)
     return (
-        f"{table}\nA video unit is ${get_family(IMAGE_TO_VIDEO).usd(1):g} by the list; without `model_name` Kling takes `kling-v1`. An "
+        f"{table}\nA video unit is ${usd:g} by the list; without `model_name` Kling takes `kling-v1`. An "
         f"extension takes {extension}; which, the operator cannot tell beforehand.\n"
     )
 
@@ -137,7 +138,8 @@ def _picture_prices() -> str:
         if model.units:
             rows.append([f"image generation, `{name}`", f"{model.units[0]:g}", f"{model.units[1]:g}"])
     table = _markdown(["what", "units per picture, from text", "from a picture"], rows)
-    return f"{table}\nAn image unit is ${FAMILIES[IMAGE_EXPANSION].usd(1):g} by the list. Other models have no list price in force.\n"
+    usd = FAMILIES[IMAGE_EXPANSION].usd(1)
+    return f"{table}\nAn image unit is ${usd:g} by the list. Other models have no list price in force.\n"
 
 
 def _dags() -> str:
