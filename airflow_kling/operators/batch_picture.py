@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.lifecycle.batch_results import RowStatus, end_row
-from airflow_kling.lifecycle.collect import DEFAULT_NAME, collect, manifest
 from airflow_kling.lifecycle.original import Original
 from airflow_kling.operators.reframing import PassStep, came_back, edit_of, keep_picture, original_of
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_kling.operators.work import Step
 
 KEY_LENGTH = 32
+NUMBER = re.compile(r"\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})\s*")
 
 #: Pixels are decoded one picture at a time: a large one takes a hundred megabytes.
 PIXELS = threading.Lock()
@@ -84,6 +86,10 @@ class Plain:
         request = self._operator.build_request(self._source, None)
         return request.slots, request.units, 3 * len(self._source.image)
 
+    def price_of(self, request: TaskRequest) -> float | None:
+        """Return the list price of all its tasks, by the request that is to be sent."""
+        return request.units
+
     def step(self) -> Step:
         """Return what its next task is made of."""
         operator, held = self._operator, self._source
@@ -124,8 +130,9 @@ class Reframed(Plain):
         self._read = False
 
     def read(self) -> str:
+        identity = self._original().source.identity
         self._read = True
-        return self._original().source.identity
+        return identity
 
     def price(self, recorded: Record | None) -> tuple[int, float | None, int]:
         if recorded is not None and recorded.source_size:
@@ -149,6 +156,10 @@ class Reframed(Plain):
             outputs=row["outputs"],
             units=0.0,
         )
+
+    def price_of(self, request: TaskRequest) -> float | None:
+        units: float | None = self._plan.units
+        return units
 
     @property
     def needs_pass(self) -> bool:
@@ -218,38 +229,16 @@ def key_of(identity: str, own: Mapping[str, Any]) -> str:
     :param identity: Of the source.
     :param own: Parameters of this picture alone.
     """
-    told = json.dumps([identity, dict(own)], sort_keys=True, default=str)
+    told = json.dumps([identity, _canonical(own)], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:KEY_LENGTH]
 
 
-def store(
-    made: Plain, place: Any, name: str | None, fetch: Fetch, renew: Callable[[Task], Task], kling_conn_id: str
-) -> dict[str, Any]:
-    """
-    Store what a picture's last task made, and return its row.
-
-    :param made: The picture.
-    :param place: Folder or prefix.
-    :param name: What files are called.
-    :param fetch: Gives the bytes behind a URL.
-    :param renew: Asks for a task again.
-    :param kling_conn_id: The connection that made it.
-    """
-    task = made.tasks[-1]
-    stored = collect(task, place, fetch, renew=lambda: renew(task), name=name or DEFAULT_NAME, edit=made.edit())
-    row = manifest(task, kling_conn_id, stored)
-    return end_row(
-        RowStatus.SUCCEEDED,
-        task_id=task.task_id,
-        family=task.family,
-        kling_conn_id=kling_conn_id,
-        outputs=row["outputs"],
-        units=total_units(made.tasks),
-        passes=[each.task_id for each in made.tasks],
-    )
-
-
-def total_units(tasks: Iterable[Task]) -> float | None:
-    """Return what tasks cost together; None where one does not tell."""
-    units = [task.units for task in tasks]
-    return None if None in units else float(sum(filter(None, units)))
+def _canonical(value: object) -> object:
+    """Return a value as it would be however it is written: what saves a table anew writes 0.5 as 0.50, or as a text."""
+    if isinstance(value, Mapping):
+        return {str(name): _canonical(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(each) for each in value]
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and NUMBER.fullmatch(str(value)):
+        return str(Fraction(str(value)))
+    return value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from airflow_kling.emulator.testing import kling_emulator_factory  # noqa: F401
 from airflow_kling.exceptions import (
     KlingAuthError,
     KlingConcurrencyExceeded,
+    KlingError,
     KlingInputError,
     KlingPermanentError,
     KlingTaskFailed,
@@ -27,11 +29,16 @@ from airflow_kling.exceptions import (
 )
 from airflow_kling.hooks.client import SyncClient
 from airflow_kling.lifecycle import batch_journal, collect
-from airflow_kling.operators import batch_run
+from airflow_kling.lifecycle.submit import Submission
+from airflow_kling.operators import batch_leave, batch_process, batch_run, batch_store
 from airflow_kling.operators.batch import KlingBatchOperator
 from airflow_kling.operators.kling import KlingExpandBatchOperator, KlingImageToVideoBatchOperator
 from airflow_kling.triggers.batch import KlingBatchTrigger
 from airflow_kling.triggers.kling import KlingSlotTrigger
+
+
+class Killed(BaseException):
+    """The process ends here, as by SIGKILL."""
 
 
 class Instance(SimpleNamespace):
@@ -56,7 +63,7 @@ def run(operator, event=None, **facts):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(batch_run, "STORE_DELAYS", (0.0,))
+    monkeypatch.setattr(batch_store, "STORE_DELAYS", (0.0,))
     monkeypatch.setattr("airflow_kling.lifecycle.submit.RESEND_DELAYS", (0.0, 0.0))
     monkeypatch.setattr("airflow_kling.lifecycle.batch.FIRST_DELAY", 0.01)
     monkeypatch.setattr("airflow_kling.lifecycle.batch.FIRST_POLL", 0.05)
@@ -90,6 +97,37 @@ def folder(tmp_path):
     for number in range(6):
         draw(path / f"{number}.png", number)
     return path
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Kill a process of the batch once creates are accepted, before their ids are stored."""
+
+    @contextmanager
+    def kill(after):
+        dead = []
+
+        def remember(*_):
+            dead.append(1)
+            raise Killed
+
+        def report(run, *, force=False):
+            if len(dead) >= after:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Submission, "_remember", remember)
+            patch.setattr(batch_run.BatchRun, "_report", report)
+            yield
+        join_threads()
+
+    return kill
+
+
+def join_threads():
+    for thread in threading.enumerate():
+        if thread.name.startswith("kling-batch"):
+            thread.join(10)
 
 
 def draw(path, shade, size=(400, 300)):
@@ -424,7 +462,7 @@ def test_what_a_clear_makes_anew_is_kept_within_the_budget_and_the_quota(account
 def test_a_create_that_nobody_expected_asks_the_budget(account, folder, tmp_path, monkeypatch):
     emulator = account()
     run(expand(folder, tmp_path))
-    monkeypatch.setattr("airflow_kling.operators.batch_reading.Reader._is_anew", lambda *_: False)
+    monkeypatch.setattr("airflow_kling.operators.batch_reading.Reader._is_doubtful", lambda *_: False)
     with pytest.raises(KlingPermanentError, match="budget of 56 units"):
         run(expand(folder, tmp_path, budget=56, on_existing="resubmit"), cleared=1)
     assert accepted(emulator) == 7
@@ -473,6 +511,137 @@ def test_an_unclear_create_is_paid_once(account, folder, tmp_path, monkeypatch, 
             run(expand(folder, tmp_path))
     assert accepted(emulator) == 6
     assert statuses(tmp_path).count("succeeded") == made
+
+
+def test_a_task_that_only_an_intent_told_of_counts_beside_the_one_made_after_it(account, folder, tmp_path, killed):
+    emulator = account()
+    with killed(after=4), pytest.raises(Killed):
+        run(expand(folder, tmp_path, budget=64))
+    assert accepted(emulator) == 4
+    for tries in (1, 2):
+        with pytest.raises(KlingPermanentError, match="budget of 64"):
+            run(expand(folder, tmp_path, budget=64, prompt="a lake"), cleared=1, try_number=tries)
+        assert accepted(emulator) == 8
+
+
+def test_a_price_is_that_of_the_create_which_made_a_task(account, folder, tmp_path):
+    emulator = account(quota=20)
+    emulator.state.add_fault({"fault": "content"})
+    with pytest.raises(KlingTaskFailed):
+        run(expand(folder, tmp_path, budget=64))
+    emulator.state.clear_faults()
+    emulator.state.add_fault({"fault": "hang"})
+    for tries in (1, 2):
+        with pytest.raises(KlingError, match="budget of 64"):
+            run(expand(folder, tmp_path, budget=64, n=2, timeout=0.5), cleared=1, try_number=tries)
+        assert accepted(emulator) == 4
+
+
+def test_a_number_of_a_row_counts_however_it_is_written(account, folder, tmp_path):
+    emulator = account()
+    table, lines = folder / "rows.csv", folder / "rows.jsonl"
+    table.write_text("image,left\n0.png,0.5\n1.png,1\n")
+    run(expand(folder, tmp_path, images=str(table)))
+    table.write_text("image,left\n0.png,0.50\n1.png, 1.0\n")
+    run(expand(folder, tmp_path, images=str(table)), try_number=2)
+    lines.write_text('{"image": "0.png", "left": 0.5}\n{"image": "1.png", "left": 1}\n')
+    run(expand(folder, tmp_path, images=str(lines)), try_number=3)
+    assert accepted(emulator) == 2
+
+
+def test_what_a_clear_only_rejoins_costs_nothing_and_stops_nothing(account, folder, tmp_path):
+    emulator = account()
+    rows = [{"image": str(folder / f"{number}.png"), "prompt": "mine"} for number in range(6)]
+    run(expand(folder, tmp_path, images=rows, budget=48))
+    made = run(expand(folder, tmp_path, images=rows, budget=48, prompt="another"), cleared=1)
+    assert (made["counts"]["succeeded"], accepted(emulator)) == (6, 6)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"preserve_original": True}])
+def test_a_paid_reframing_outlives_its_source(account, folder, tmp_path, parameters):
+    emulator = account(latency=0.4, pictures="real", engine="reflect")
+    rows = [str(folder / f"{number}.png") for number in range(3)]
+    parameters = {"images": rows, "aspect_ratio": "16:9", "deferrable": True, **parameters}
+    with pytest.raises(TaskDeferred):
+        run(expand(folder, tmp_path, **parameters))
+    (folder / "2.png").rename(tmp_path / "away.png")
+    emulator.wait_for_pictures()
+    if "preserve_original" in parameters:
+        with pytest.raises(KlingTransientError, match="1 unfinished"):
+            run(expand(folder, tmp_path, **parameters | {"deferrable": False}), {"outcome": "succeeded"})
+        assert results(tmp_path)[2]["task_id"]
+        (tmp_path / "away.png").rename(folder / "2.png")
+    made = run(expand(folder, tmp_path, **parameters | {"deferrable": False}), {"outcome": "succeeded"})
+    assert (made["counts"]["succeeded"], accepted(emulator)) == (3, 3)
+
+
+def test_what_was_refused_after_a_clear_asks_the_budget_once_more(account, folder, tmp_path):
+    emulator = account(quota=20)
+    run(expand(folder, tmp_path))
+    emulator.state.add_fault({"fault": "concurrency"})
+    parameters = {"budget": 48 + 16, "on_existing": "resubmit"}
+    with pytest.raises(KlingError, match="1303"):
+        run(expand(folder, tmp_path, submit_timeout=0.1, **parameters), cleared=1)
+    emulator.state.clear_faults()
+    for number in range(3):
+        draw(folder / f"00-new{number}.png", 90 + number)
+    with pytest.raises(KlingPermanentError, match="budget of 64"):
+        run(expand(folder, tmp_path, **parameters), cleared=1, try_number=2)
+    assert accepted(emulator) == 8
+
+
+def test_a_picture_that_waits_within_the_budget_is_made_though_the_next_is_over_it(account, folder, tmp_path):
+    emulator = account(quota=1)
+    emulator.state.add_fault({"fault": "concurrency", "times": 2, "on": "create"})
+    with pytest.raises(KlingPermanentError, match="3 of 6 pictures"):
+        run(expand(folder, tmp_path, budget=24))
+    assert accepted(emulator) == 3
+
+
+def test_what_is_paid_is_collected_whatever_stopped_the_batch(account, folder, tmp_path):
+    emulator = account(quota=10)
+    emulator.state.add_fault({"fault": "hang", "times": 1})
+    for number in (8, 9):
+        draw(folder / f"{number}.png", 90 + number)
+    with pytest.raises(KlingTransientError, match=r"5 of 8.*1 unfinished, 2 skipped.*budget of 48"):
+        run(expand(folder, tmp_path, timeout=1.0, budget=48))
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))  # copied, it seems
+    draw(folder / "00.png", 100)
+    with pytest.raises(KlingTransientError, match=r"5 of 9.*1 unfinished, 3 skipped"):
+        run(expand(folder, tmp_path, timeout=1.0, budget=48), try_number=2)
+    assert accepted(emulator) == 6
+
+
+def fail_second(monkeypatch, emulator, fault):
+    """Let the second create of all meet a fault."""
+    real, creates = SyncClient.submit, []
+
+    def submit(client, request):
+        creates.append(request)
+        if len(creates) == 2:
+            emulator.state.add_fault({"fault": fault, "times": 1})
+        return real(client, request)
+
+    monkeypatch.setattr(SyncClient, "submit", submit)
+
+
+@pytest.mark.parametrize(("fault", "status", "units"), [("fail", "failed", None), ("content", "refused", 8.0)])
+def test_passes_that_are_paid_count_where_a_later_one_fails(
+    account, folder, tmp_path, monkeypatch, fault, status, units
+):
+    emulator = account(pictures="real", engine="reflect")
+    draw(folder / "0.png", 1, (1600, 900))
+    fail_second(monkeypatch, emulator, fault)
+    rows = [str(folder / "0.png")]
+    operator = expand(folder, tmp_path, images=rows, size=(1920, 2400), fit="passes", budget=100)
+    with pytest.raises(KlingTaskFailed):
+        run(operator)
+    (row,) = results(tmp_path)
+    assert (row["status"], row["units"]) == (status, units)
+    # Where the failed one's units are not told the list price counts; a refused one may be made yet, by a retry.
+    budget = operator._running.batch.budget
+    assert (budget.spent, sum(budget._reserved.values())) == ((16.0, 0.0) if status == "failed" else (0.0, 16.0))
 
 
 # -- asking and storing -----------------------------------------------------------------------------------------------
@@ -571,7 +740,7 @@ def test_an_overtaken_process_writes_no_results(account, folder, tmp_path, monke
     ended = batch_run.BatchRun._end
     monkeypatch.setattr(batch_journal.Journal, "commit", commit)
     monkeypatch.setattr(
-        batch_run.BatchRun, "_end", lambda run: (run._journal.put("end", "over", {"epoch": 0}), ended(run))[1]
+        batch_run.BatchRun, "_end", lambda run: (run.process.journal.put("end", "over", {"epoch": 0}), ended(run))[1]
     )
     with pytest.raises(KlingPermanentError, match="overtaken"):
         run(expand(folder, tmp_path))
@@ -585,8 +754,8 @@ async def fired(trigger):
     return (await anext(trigger.run())).payload
 
 
-@pytest.mark.parametrize("gateway", ["kling", "cometapi"])
-async def test_the_tail_is_waited_for_in_the_triggerer(account, folder, tmp_path, gateway):
+@pytest.mark.parametrize(("gateway", "faulty"), [("kling", ""), ("kling", "list"), ("cometapi", "")])
+async def test_the_tail_is_waited_for_in_the_triggerer(account, folder, tmp_path, gateway, faulty):
     emulator = account(gateway, latency=0.5)
     with pytest.raises(TaskDeferred) as deferred:
         run(expand(folder, tmp_path, deferrable=True))
@@ -596,6 +765,8 @@ async def test_the_tail_is_waited_for_in_the_triggerer(account, folder, tmp_path
     assert path == "airflow_kling.triggers.batch.KlingBatchTrigger"
     assert len(json.dumps(arguments)) < 400
     assert accepted(emulator) == 6
+    if faulty:
+        emulator.state.add_fault({"fault": "reset-before-reading", "on": faulty})
     event = await fired(KlingBatchTrigger(**arguments))
     assert event == {"outcome": "succeeded"}
     made = run(expand(folder, tmp_path, deferrable=True), event)
@@ -626,18 +797,15 @@ def test_a_tail_that_ended_otherwise_is_not_deferred_for_ever(account, folder, t
 
 
 async def test_the_trigger_ends_at_its_deadline_and_where_its_file_is_gone(account, tmp_path):
-    emulator = account()
+    account()
     tail = tmp_path / "tail.json"
-    arguments = {"tail": str(tail), "family": "image-expansion", "poll_interval": 0.01}
+    arguments = {"tail": str(tail), "family": "image-expansion", "poll_interval": 0.001}
     assert await fired(KlingBatchTrigger(**arguments, deadline=0.0)) == {"outcome": "fault"}
     tail.write_text(json.dumps([["kling_default", "none"], ["kling_default", "neither"]]))
     assert await fired(KlingBatchTrigger(**arguments, deadline=0.0)) == {"outcome": "timed-out"}
-    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "succeeded"}  # the worker tells why
+    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "fault"}  # the worker tells why
     tail.write_text(json.dumps([["kling_nowhere", "none"]]))
-    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "succeeded"}
-    emulator.state.add_fault({"fault": "reset-before-reading", "on": ["list", "query"], "times": 3})
-    tail.write_text(json.dumps([["kling_default", "none"], ["kling_default", "neither"]]))
-    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "succeeded"}
+    assert await fired(KlingBatchTrigger(**arguments, deadline=4e9)) == {"outcome": "fault"}
 
 
 def test_a_long_wait_for_a_first_slot_is_deferred_and_carried_on(account, folder, tmp_path):
@@ -677,7 +845,7 @@ def test_killed_it_says_what_goes_on(account, folder, tmp_path, told):
         thread.join(0.01)
     operator.on_kill()
     assert "4 remote tasks of the batch go on and are billed" in told.text
-    operator._running._events.put(lambda: operator._running._break(RuntimeError("over")))
+    operator._running.threads.tell(lambda: operator._running._steps.fail(RuntimeError("over")))
     thread.join(10)
     assert accepted(emulator) == 4
 
@@ -692,17 +860,13 @@ def test_a_dry_run_counts_and_sends_nothing(account, folder, tmp_path, told):
 # -- killed anywhere --------------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """The process ends here, as by SIGKILL."""
-
-
 class Gate:
     """Counts what a process reads and writes, and kills it at a given one: from then on nothing of it goes on."""
 
     def __init__(self, monkeypatch):
         self.left = self.count = 10**9
         self.dead = False
-        for module in (batch_journal, batch_run, collect):
+        for module in (batch_journal, batch_leave, batch_process, collect):
             for name in ("whole_file", "write_whole"):
                 if hasattr(module, name):
                     monkeypatch.setattr(module, name, self.around(getattr(module, name)))
@@ -751,9 +915,7 @@ def test_killed_at_any_place_a_picture_is_paid_once_and_none_is_lost(account, fo
             break
         except (Killed, KlingTransientError):
             steps += 3 + start // 2
-            for thread in threading.enumerate():
-                if thread.name.startswith("kling-batch"):
-                    thread.join(10)
+            join_threads()
     assert tries > 1
     assert made["counts"]["succeeded"] == 3
     tasks = {task for row in results(tmp_path) for task in row.get("passes", [row["task_id"]])}
