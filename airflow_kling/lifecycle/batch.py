@@ -139,10 +139,13 @@ class Budget:
         """Why nothing more is begun, once it is used up."""
         return f"the budget of {self.units or 0.0:g} units is used up"
 
-    def admits(self, picture: Picture) -> bool:
-        """Return whether a picture may be begun."""
+    def admit(self, picture: Picture) -> bool:
+        """Return whether a picture may be begun, and set its price aside."""
         with self._lock:
-            return picture.begun or self._fits(picture)
+            fits = picture.begun or self._fits(picture)
+            if fits and picture.key not in self._known:
+                self._reserved[picture.key] = picture.units or 0.0
+            return fits
 
     def admits_again(self, picture: Picture) -> bool:
         """Return whether another task may be made of a picture that was paid before, and set its price aside."""
@@ -258,14 +261,13 @@ class Batch:
             if picture.not_before > now or not self._goes_on(picture):
                 waiting.append(picture)
                 continue
-            if not self.budget.admits(picture):
+            if not self.budget.admit(picture):
                 self.stop(self.budget.text)
                 waiting.append(picture)
                 continue
             if not picture.rejoins and not self.quota.take(picture.slots, self._held, now):
                 waiting.append(picture)
                 break
-            self.budget.reserve(picture.key, picture.units)
             self._held += picture.slots
             self.sending[picture.key] = picture
             yield picture

@@ -49,7 +49,7 @@ class Journal:
         self.found = False
         #: The first try that it knows all of: what an earlier one made may have been remembered elsewhere.
         self.since = 1
-        self._state: dict[str, dict[str, Any]] = {"record": {}, "end": {}, "seen": {}}
+        self._state: dict[str, dict[str, Any]] = {"record": {}, "end": {}, "seen": {}, "done": {}}
 
     def open(self, try_number: int = 1, *, resumed: bool = False) -> None:
         """
@@ -74,12 +74,29 @@ class Journal:
                 self._segments = self._list()
                 if self._segments:
                     self._generation = max(self._generation, int(self._segments[-1].name.partition("-")[0]) + 1)
-            submitted: dict[str, Any] = {}
-            for path in self._segments:
-                self._read(path, submitted)
-            self._learn(submitted)
+            self._read_all()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
+
+    def look(self) -> None:
+        """
+        Read what is there and take nothing over, for a process may be going on with it.
+
+        :raises ApiFault: where it cannot be read.
+        """
+        try:
+            for tries_left in (2, 1, 0):
+                with suppress(*([FileNotFoundError] if tries_left else [])):  # compacted meanwhile
+                    self._read_all()
+                    return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
+
+    def _read_all(self) -> None:
+        submitted: dict[str, Any] = {}
+        for path in self._list():
+            self._read(path, submitted)
+        self._learn(submitted)
 
     def _list(self) -> list[Any]:
         with suppress(FileNotFoundError, NotADirectoryError):  # no folder yet, or a prefix without keys
@@ -107,7 +124,7 @@ class Journal:
         """
         Return what was put last, None if nothing was.
 
-        :param kind: ``record``, ``end`` or ``seen``.
+        :param kind: ``record``, ``end``, ``seen`` or ``done``.
         :param key: Of what.
         """
         return self._state[kind].get(key)
@@ -121,7 +138,7 @@ class Journal:
         """
         Remember something with the next commit.
 
-        :param kind: ``record``, ``end`` or ``seen``.
+        :param kind: ``record``, ``end``, ``seen`` or ``done``.
         :param key: Of what.
         :param value: JSON; None forgets it.
         """
@@ -201,9 +218,10 @@ class Journal:
 
     def _write(self, entries: list[Entry]) -> None:
         path = self._folder / f"{self._generation:06d}-{self._id}-{self._count:06d}{SUFFIX}"
+        # Never again that name: a store may yet finish what was given up.
+        self._count += 1
         with whole_file(path) as file:
             file.write(_lines([*entries, (EOF, "", len(entries))]))
-        self._count += 1
         self._segments.append(path)
 
     def check(self) -> None:

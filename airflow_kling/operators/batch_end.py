@@ -17,6 +17,7 @@ from airflow_kling.exceptions import (
     error_from_fault,
 )
 from airflow_kling.lifecycle.batch import Batch
+from airflow_kling.lifecycle.batch_kept import spent
 from airflow_kling.lifecycle.batch_prices import paid_keys
 from airflow_kling.lifecycle.batch_results import Results, RowStatus, cost_of, end_row
 from airflow_kling.operators.batch_process import Process
@@ -37,8 +38,10 @@ def row_of_error(error: Exception, paid: Sequence[Task] = ()) -> dict[str, Any]:
     :param error: Why not.
     :param paid: Its tasks that were made before.
     """
-    passing = isinstance(error, KlingTransientError) or (isinstance(error, ApiFault) and error.info.kind in _PASSING)
     known = isinstance(error, (InputFault, ApiFault, KlingError))
+    # What nobody expected is of a storage, as a rule: a retry may read it.
+    passing = not known or isinstance(error, KlingTransientError)
+    passing = passing or (isinstance(error, ApiFault) and error.info.kind in _PASSING)
     return end_row(
         RowStatus.UNFINISHED if passing else RowStatus.REFUSED,
         error=redact(str(error) if known else f"{type(error).__name__}: {error}"),
@@ -131,6 +134,7 @@ def _outcome(process: Process, results: Results) -> dict[str, Any]:
         "rows": len(results),
         "counts": results.counts(),
         "units": results.units,
+        "spent": spent(process.journal),
     }
     for outlet in process.operator.outlets:
         if hasattr(outlet, "uri"):

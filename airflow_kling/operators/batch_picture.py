@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import re
 import threading
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from airflow_kling.api.faults import ApiFault
+from airflow_kling.api.inputs import InputFault
+from airflow_kling.api.redact import redact
+from airflow_kling.exceptions import KlingError, KlingTransientError
 from airflow_kling.lifecycle.batch_results import RowStatus, end_row
 from airflow_kling.lifecycle.original import Original
 from airflow_kling.operators.reframing import PassStep, came_back, edit_of, keep_picture, original_of
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.source import Source
     from airflow_kling.operators.work import Step
 
-KEY_LENGTH = 32
-NUMBER = re.compile(r"\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})\s*")
 
 #: Pixels are decoded one picture at a time: a large one takes a hundred megabytes.
 PIXELS = threading.Lock()
@@ -44,7 +42,13 @@ class _Reading:
         self._read = read
 
     def read_source(self) -> Source:
-        return self._read()
+        try:
+            return self._read()
+        except (ApiFault, InputFault, KlingError):
+            raise
+        except Exception as error:  # whatever a storage raises
+            text = redact(f"{type(error).__name__}: {error}")
+            raise KlingTransientError(f"the source cannot be read ({text}); a retry reads it again") from None
 
     def build_request(self, source: Source, external_id: str | None) -> TaskRequest:
         return self._step.build_request(source, external_id)
@@ -220,25 +224,3 @@ def picture_of(operator: Any, image: Any, own: Mapping[str, Any]) -> Plain:
     one.__dict__.update(operator.own_parameters(own), image=image)
     one._check_constants()
     return Reframed(one) if getattr(one, "reframes", False) else Plain(one)
-
-
-def key_of(identity: str, own: Mapping[str, Any]) -> str:
-    """
-    Return what makes a picture this one in its batch: its content or link, never its place in the list.
-
-    :param identity: Of the source.
-    :param own: Parameters of this picture alone.
-    """
-    told = json.dumps([identity, _canonical(own)], sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:KEY_LENGTH]
-
-
-def _canonical(value: object) -> object:
-    """Return a value as it would be however it is written: what saves a table anew writes 0.5 as 0.50, or as a text."""
-    if isinstance(value, Mapping):
-        return {str(name): _canonical(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_canonical(each) for each in value]
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and NUMBER.fullmatch(str(value)):
-        return str(Fraction(str(value)))
-    return value

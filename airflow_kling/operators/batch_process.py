@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch_journal import Journal
+from airflow_kling.lifecycle.batch_kept import note_done
 from airflow_kling.lifecycle.batch_results import Results
 from airflow_kling.lifecycle.collect import check_names, check_writable
-from airflow_kling.lifecycle.files import write_whole
+from airflow_kling.lifecycle.files import OBJECT_STORES, write_whole
 from airflow_kling.operators.batch_accounts import Accounts
-from airflow_kling.operators.work import epoch_of, external_id_of, record_folder, record_path
+from airflow_kling.operators.work import (
+    epoch_of,
+    external_id_of,
+    first_try_of_epoch,
+    record_folder,
+    record_path,
+)
+
+if TYPE_CHECKING:
+    from airflow_kling.api.models import Task
 
 
 class Process:
@@ -47,10 +58,27 @@ class Process:
         """
         check_writable(self.place)
         # Before all that may fail: a later try then knows that this one sent nothing.
-        self.journal.open(self.ti.try_number, resumed=resumed)
+        self.journal.open(self._first_try(), resumed=resumed)
         if self.operator.output_name:
             check_names(self.operator.output_name, self.operator.slots())
             self.operator.check_name()
+
+    def _first_try(self) -> int:
+        """Return the first try that would have left its journal here, where none is."""
+        if record_path():
+            return 1
+        # All workers see the same bucket, though a clear may bring another path; a folder may be a worker's own.
+        shared = getattr(self.folder, "protocol", "") in OBJECT_STORES
+        return first_try_of_epoch(self.ti) if shared else int(self.ti.try_number)
+
+    def keep_done(self, tasks: Sequence[Task], outputs: int = 0) -> None:
+        """
+        Remember with the next commit that the tasks of a picture ended and were dealt with.
+
+        :param tasks: In their order.
+        :param outputs: How many files were made of the last one.
+        """
+        note_done(self.journal, tasks, outputs, time.time())
 
     def connect(self) -> None:
         """Read the connections, those of earlier tasks, too."""

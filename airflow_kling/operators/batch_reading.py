@@ -17,10 +17,10 @@ from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch import Picture
 from airflow_kling.lifecycle.batch_prices import is_paid, paid_keys, price_of
 from airflow_kling.lifecycle.batch_results import RowStatus
-from airflow_kling.lifecycle.batch_rows import Row, stamp_of
+from airflow_kling.lifecycle.batch_rows import Row, key_of, stamp_of
 from airflow_kling.lifecycle.record import Record, Stage, record_from_json
 from airflow_kling.lifecycle.submit import RESULT_LIFETIME, OnExisting
-from airflow_kling.operators.batch_picture import Reframed, key_of, picture_of
+from airflow_kling.operators.batch_picture import Reframed, picture_of
 from airflow_kling.operators.batch_process import Process
 from airflow_kling.operators.work import external_id_of
 

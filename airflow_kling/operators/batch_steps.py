@@ -14,6 +14,7 @@ from airflow_kling.exceptions import KlingError
 from airflow_kling.lifecycle.batch import Batch, Picture
 from airflow_kling.lifecycle.batch_results import (
     Results,
+    RowStatus,
     is_final,
     not_begun,
     row_of_end,
@@ -31,6 +32,7 @@ from airflow_kling.operators.batch_reading import NotStored, Reader
 from airflow_kling.operators.batch_store import Storer
 from airflow_kling.operators.batch_submit import NotBegunAgain, Sender
 from airflow_kling.operators.batch_threads import Kind, Threads
+from airflow_kling.operators.outcome import count_failed, count_made, tell_submitted
 
 if TYPE_CHECKING:
     from airflow_kling.lifecycle.submit import Submitted
@@ -91,6 +93,8 @@ class Steps:
         """Stop, for what is to be kept cannot be."""
         text = redact(f"{type(error).__name__}: {error}")
         self.broken = self.broken or text
+        if isinstance(error, ApiFault) and error.info.kind is FaultKind.EXISTS:
+            self._batch.stopped = error  # whatever else was the matter: the results are another process's
         told = f"what is made or remembered cannot be stored ({text})"
         self._batch.stop(error if isinstance(error, ApiFault) else told)
 
@@ -113,6 +117,7 @@ class Steps:
             self._on_not_sent(picture, submitted)
             return
         task, now = submitted.task, time.time()
+        tell_submitted(self._process.context, submitted)
         self._batch.on_accepted(picture, task, submitted.kling_conn_id, now)
         if task.status.ended:
             self._on_decision(picture, self._batch.on_task(picture, task, now, single=False))
@@ -157,6 +162,9 @@ class Steps:
             self._threads.start(Kind.STORE, job, partial(self._on_stored, picture))
         else:
             end = end_of(decision, picture.task.task_id, self._operator.family, picture.kling_conn_id)
+            if decision.outcome is Outcome.FAILED and decision.task is not None:
+                count_failed(self._process.context, end)
+                self._process.keep_done([decision.task])
             self.end(picture, row_of_end(end, self._operator.timeout, picture.made.tasks))
 
     def _on_stored(self, picture: Picture, end: dict[str, Any] | Exception | None) -> None:
@@ -167,6 +175,9 @@ class Steps:
         elif end is None:
             self._on_next_pass(picture)
         else:
+            if end["status"] == RowStatus.SUCCEEDED.value:
+                count_made(self._process.context, picture.made.tasks, picture.kling_conn_id)
+                self._process.keep_done(picture.made.tasks, len(end["outputs"]))
             self.end(picture, end)
 
     def _on_next_pass(self, picture: Picture) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from airflow_kling.exceptions import (
 from airflow_kling.hooks.client import SyncClient
 from airflow_kling.lifecycle import batch_journal, collect
 from airflow_kling.lifecycle.submit import Submission
-from airflow_kling.operators import batch_leave, batch_process, batch_run, batch_store
+from airflow_kling.operators import batch_leave, batch_process, batch_run, batch_store, housekeeping, outcome
 from airflow_kling.operators.batch import KlingBatchOperator
 from airflow_kling.operators.kling import KlingExpandBatchOperator, KlingImageToVideoBatchOperator
 from airflow_kling.triggers.batch import KlingBatchTrigger
@@ -745,6 +746,94 @@ def test_an_overtaken_process_writes_no_results(account, folder, tmp_path, monke
     with pytest.raises(KlingPermanentError, match="overtaken"):
         run(expand(folder, tmp_path))
     assert list((tmp_path / "out").glob("*.jsonl")) == []
+
+
+# -- what is counted, reported and recovered -----------------------------------------------------------------------
+
+
+def test_metrics_count_each_picture_once(account, folder, tmp_path, monkeypatch):
+    emulator = account(pictures="real", engine="reflect")
+    draw(folder / "5.png", 1, (1600, 900))  # three passes
+    sent, tags = Counter(), set()
+
+    class Stats:
+        @staticmethod
+        def incr(name, count=1, *, tags):
+            told(name, count, tags)
+
+        @staticmethod
+        def timing(name, dt, *, tags):
+            told(name, 1, tags)
+
+    def told(name, count, of):
+        sent[name] += count
+        tags.add(tuple(of.items()))
+
+    monkeypatch.setattr(outcome, "_stats", lambda: Stats)
+    emulator.state.add_fault({"fault": "fail", "times": 1})
+    for tries in (1, 2):
+        with pytest.raises(KlingTaskFailed):
+            run(expand(folder, tmp_path, size=(1920, 1080), fit="passes"), try_number=tries)
+    tasks = accepted(emulator)
+    assert sent == {
+        "kling.submitted": tasks,
+        "kling.succeeded": tasks - 1,
+        "kling.failed": 1,
+        "kling.units": 8.0 * (tasks - 1),
+        "kling.wait": tasks - 1,
+    }
+    names = {"dag_id": "d", "task_id": "batch", "family": "image-expansion", "kling_conn_id": "kling_default"}
+    assert tags == {tuple(names.items())}
+
+
+@pytest.fixture
+def records(monkeypatch, tmp_path):
+    monkeypatch.setenv("AIRFLOW__KLING__RECORD_PATH", str(tmp_path / "records"))
+    monkeypatch.setattr("airflow_kling.lifecycle.lookup.LIST_GRACE", 0.0)
+
+
+def report(tmp_path, *extras):
+    events = [SimpleNamespace(extra=each, source_dag_id="d", timestamp=datetime.now(UTC)) for each in extras]
+    context = {"task": SimpleNamespace(inlets=["asset"]), "inlet_events": {"asset": events}}
+    told = housekeeping.report(context, 1, str(tmp_path / "report"))
+    return {name: told[name] for name in ("tasks", "failed", "outputs", "units")}
+
+
+def recovered(tmp_path):
+    counts = housekeeping.recover("", str(tmp_path / "recovered"), 0.0)["counts"]
+    return {fate: count for fate, count in counts.items() if count}
+
+
+def test_what_a_killed_batch_paid_is_recovered_and_all_is_reported_once(
+    account, folder, tmp_path, monkeypatch, killed, records
+):
+    emulator = account(latency=0.0)
+    with killed(after=4), pytest.raises(Killed):
+        run(expand(folder, tmp_path, max_concurrency=4))
+    assert report(tmp_path)["tasks"] == 0
+    assert recovered(tmp_path) == {"recovered": 4}
+    assert len(list((tmp_path / "recovered").glob("*.png"))) == 4
+    assert recovered(tmp_path) == {"collected before": 4}
+    assert report(tmp_path) == {"tasks": 4, "failed": 0, "outputs": 4, "units": 32.0}
+    made = run(expand(folder, tmp_path), try_number=2)
+    assert made["spent"] == {"tasks": 6, "failed": 0, "outputs": 6, "units": 48.0} == report(tmp_path)
+    assert recovered(tmp_path) == {"collected before": 6}
+    again = run(expand(folder, tmp_path, on_existing="resubmit", images=[str(folder / "0.png")]), cleared=2)
+    assert (again["units"], again["spent"]["units"], accepted(emulator)) == (8.0, 56.0, 7)
+    # The asset events tell of the same tasks; where no record is kept, they alone do.
+    assert report(tmp_path, made, again)["units"] == 56.0
+    monkeypatch.delenv("AIRFLOW__KLING__RECORD_PATH")
+    assert report(tmp_path, made, again) == {"tasks": 7, "failed": 0, "outputs": 7, "units": 56.0}
+
+
+def test_a_journal_that_cannot_be_read_is_told_and_hides_no_other(account, folder, tmp_path, records):
+    account()
+    run(expand(folder, tmp_path))
+    broken = tmp_path / "records" / ".kling" / "af-0"
+    broken.mkdir()
+    (broken / "000000-a-000000.jsonl").write_text("[]")
+    assert recovered(tmp_path) == {"unclear": 1, "collected before": 6}
+    assert report(tmp_path)["units"] == 48.0
 
 
 # -- the tail, killing ------------------------------------------------------------------------------------------------

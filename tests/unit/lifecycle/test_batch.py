@@ -202,10 +202,10 @@ def test_a_picture_that_cost_less_makes_room_and_one_that_may_exist_does_not():
         state.add(picture(name))
     first, second = state.sends(0.0)
     assert state.on_fault(first, fault(FaultKind.INPUT), 1.0)
-    assert state.budget.admits(picture("c"))
+    assert state.budget.admit(picture("c"))
     assert state.on_fault(second, fault(FaultKind.UNKNOWN, Created.MAY_EXIST), 1.0)
-    assert state.budget.admits(picture("c"))
-    assert not state.budget.admits(picture("d", units=8.1))
+    state.budget.release("c", 0.0)
+    assert not state.budget.admit(picture("d", units=8.1))
 
 
 def test_what_a_picture_cost_in_the_end_counts():
@@ -216,7 +216,7 @@ def test_what_a_picture_cost_in_the_end_counts():
     state.on_task(sent, task(status=TaskStatus.SUCCEEDED), 1.0, single=False)
     state.on_end(sent, 9.5)
     assert state.budget.spent == 9.5
-    assert not state.budget.admits(picture("b", units=0.6))
+    assert not state.budget.admit(picture("b", units=0.6))
     state.on_end(sent, None)
     assert state.budget.spent == 8.0  # told again, and not paid again
 
