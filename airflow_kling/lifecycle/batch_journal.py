@@ -44,7 +44,8 @@ class Journal:
         self._generation = 0
         self._count = 0
         self._owner = self._last_owner = ""
-        self._overtaken = False
+        #: Whether another process has taken it over since.
+        self.overtaken = False
         #: Whether an earlier process of the batch was here, even if it stored nothing.
         self.found = False
         #: The first try that it knows all of: what an earlier one made may have been remembered elsewhere.
@@ -175,7 +176,7 @@ class Journal:
         :raises OSError: or whatever the storage raises.
         """
         with self._writing:
-            if self._overtaken:
+            if self.overtaken:
                 raise _overtaken()
             with self._changing:
                 batch = list(self._pending)
@@ -234,8 +235,8 @@ class Journal:
             self._check_owner()
 
     def _check_owner(self) -> None:
-        self._overtaken = self._overtaken or self._read_owner() != self._owner
-        if self._overtaken:
+        self.overtaken = self.overtaken or self._read_owner() != self._owner
+        if self.overtaken:
             raise _overtaken()
 
     def _learn(self, submitted: Mapping[str, Any]) -> None:

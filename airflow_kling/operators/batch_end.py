@@ -82,7 +82,8 @@ def conclude(
     operator = process.operator
     _warn_of_orphans(process, keys)
     verdict = results.verdict(operator.min_success_ratio, str(stopped or ""))
-    if isinstance(stopped, ApiFault) and stopped.info.kind is FaultKind.EXISTS:
+    exists = isinstance(stopped, ApiFault) and stopped.info.kind is FaultKind.EXISTS
+    if isinstance(stopped, ApiFault) and process.journal.overtaken:
         # Another process goes on, or goes on no more: the results are its.
         raise error_from_fault(stopped.info, verdict.text)
     try:
@@ -91,7 +92,7 @@ def conclude(
     except Exception as error:  # whatever the storage raises
         broken = broken or redact(f"{type(error).__name__}: {error}")
         text = f"{verdict.text}. The results manifest could not be written ({broken})"
-    if broken:
+    if broken and not exists:
         raise KlingTransientError(f"{text}. A retry goes on where it stopped, and pays for nothing again")
     if not verdict.failed:
         operator.log.info("%s", text)

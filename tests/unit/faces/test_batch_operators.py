@@ -31,7 +31,15 @@ from airflow_kling.exceptions import (
 from airflow_kling.hooks.client import SyncClient
 from airflow_kling.lifecycle import batch_journal, collect
 from airflow_kling.lifecycle.submit import Submission
-from airflow_kling.operators import batch_leave, batch_process, batch_run, batch_store, housekeeping, outcome
+from airflow_kling.operators import (
+    batch_leave,
+    batch_process,
+    batch_reading,
+    batch_run,
+    batch_store,
+    housekeeping,
+    outcome,
+)
 from airflow_kling.operators.batch import KlingBatchOperator
 from airflow_kling.operators.kling import KlingExpandBatchOperator, KlingImageToVideoBatchOperator
 from airflow_kling.triggers.batch import KlingBatchTrigger
@@ -338,10 +346,16 @@ def test_a_refused_key_stops_the_batch(account, folder, tmp_path, monkeypatch):
     assert set(statuses(tmp_path)) <= {"skipped", "unfinished"}
 
 
-@pytest.mark.parametrize("place", ["journal", "results"])
-def test_a_full_disk_stops_cleanly_and_a_retry_goes_on(account, folder, tmp_path, monkeypatch, place):
+@pytest.mark.parametrize(
+    ("module", "kept", "shape"),
+    [
+        pytest.param(batch_journal, ".jsonl", {"left": 0.5}, id="journal"),
+        pytest.param(collect, ".png", {"left": 0.5}, id="results"),
+        pytest.param(collect, ".png", {"aspect_ratio": "4:3"}, id="kept as they are"),
+    ],
+)
+def test_a_full_disk_stops_cleanly_and_a_retry_goes_on(account, folder, tmp_path, monkeypatch, module, kept, shape):
     emulator = account()
-    module, kept = (batch_journal, ".jsonl") if place == "journal" else (collect, ".png")
     written, whole_file = [], module.whole_file
 
     def full(path):
@@ -354,11 +368,12 @@ def test_a_full_disk_stops_cleanly_and_a_retry_goes_on(account, folder, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(module, "whole_file", full)
         with pytest.raises(KlingTransientError, match=r"No space left.*pays for nothing again"):
-            run(expand(folder, tmp_path))
+            run(expand(folder, tmp_path, **shape))
     assert len(statuses(tmp_path)) == 6
     paid = accepted(emulator)
-    assert run(expand(folder, tmp_path), try_number=2)["counts"]["succeeded"] == 6
-    assert (accepted(emulator), paid <= 6) == (6, True)
+    assert run(expand(folder, tmp_path, **shape), try_number=2)["counts"]["succeeded"] == 6
+    most = 6 if "left" in shape else 0
+    assert paid <= accepted(emulator) == most
 
 
 @pytest.mark.parametrize(
@@ -439,9 +454,10 @@ def test_a_clear_pays_again_only_for_what_is_asked_for_anew(account, folder, tmp
     assert accepted(emulator) == 12
     run(expand(folder, tmp_path, prompt="a lake", on_existing="resubmit"), cleared=4)
     assert accepted(emulator) == 18
+    next((tmp_path / "out").glob("*.jsonl")).unlink()
     with pytest.raises(KlingPermanentError, match="fail"):
         run(expand(folder, tmp_path, prompt="a lake", on_existing="fail"), cleared=5)
-    assert accepted(emulator) == 18
+    assert (accepted(emulator), len(results(tmp_path))) == (18, 6)
 
 
 @pytest.mark.parametrize("parameters", [{"on_existing": "resubmit"}, {"prompt": "a lake"}, {}])
@@ -479,6 +495,32 @@ def test_what_is_paid_counts_whatever_the_files_are_called_now(account, folder, 
     with pytest.raises(KlingPermanentError, match="budget"):
         run(expand(folder, tmp_path, budget=24), try_number=2)
     assert accepted(emulator) == 3
+
+
+def test_a_first_try_that_left_nothing_sent_nothing_where_records_have_a_place(account, folder, tmp_path, records):
+    emulator = account("cometapi", gateway_lookup=False, gateway_list=False)
+    run(expand(folder, tmp_path), try_number=2)
+    run(expand(folder, tmp_path, task_id="cleared"), cleared=2)
+    assert accepted(emulator) == 12
+
+
+def test_a_source_that_cannot_be_read_for_a_moment_is_tried_again(account, folder, tmp_path, monkeypatch):
+    emulator = account()
+    rows = [str(folder / f"{number}.png") for number in range(6)]
+    real = batch_reading.picture_of
+
+    def hiccup(operator, image, own):
+        made = real(operator, image, own)
+        if image == rows[3]:
+            monkeypatch.setattr(made, "read", lambda: 1 / 0)
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_reading, "picture_of", hiccup)
+        with pytest.raises(KlingTransientError, match=r"5 of 6.*1 unfinished.*ZeroDivisionError"):
+            run(expand(folder, tmp_path, images=rows))
+    run(expand(folder, tmp_path, images=rows), try_number=2)
+    assert accepted(emulator) == 6
 
 
 def test_a_changed_file_is_another_picture(account, folder, tmp_path):
@@ -735,6 +777,7 @@ def test_an_overtaken_process_writes_no_results(account, folder, tmp_path, monke
 
     def commit(journal):
         if journal.get("end", "over"):
+            journal.overtaken = True
             raise batch_journal._overtaken()
         whole(journal)
 
