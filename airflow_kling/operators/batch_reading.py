@@ -10,9 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from airflow_kling.api.checks import is_url
-from airflow_kling.api.faults import ApiFault
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.exceptions import KlingError
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch import Picture
 from airflow_kling.lifecycle.batch_prices import is_paid, paid_keys, price_of
@@ -26,10 +24,6 @@ from airflow_kling.operators.work import external_id_of
 
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 256 << 10
-
-
-class NotStored(Exception):
-    """What was made cannot be stored; not a matter of the picture."""
 
 
 class Reader:
@@ -92,7 +86,9 @@ class Reader:
             made.read()
         slots, units, weight = made.price(record if begun else None)
         if isinstance(made, Reframed) and not made.needs_pass:
-            return key, self._keep(made, key)
+            end = made.keep(external_id_of(self._process.ti, key))
+            self._process.keep_end(key, end)
+            return key, end
         if units is None and begun:
             units = price_of(self._journal, key).units
         if not known:
@@ -102,17 +98,6 @@ class Reader:
         return Picture(
             key, made, slots, units, weight, begun=begun, rejoins=exists and not doubtful, doubtful=doubtful, anew=anew
         )
-
-    def _keep(self, made: Reframed, key: str) -> dict[str, Any]:
-        """Store a picture that needs no pass, and return its end."""
-        try:
-            end = made.keep(external_id_of(self._process.ti, key))
-        except (InputFault, ApiFault, KlingError):
-            raise
-        except Exception as error:  # whatever the storage raises
-            raise NotStored(f"{type(error).__name__}: {error}") from error
-        self._process.keep_end(key, end)
-        return end
 
     def _is_remembered(self, key: str) -> bool:
         record = self._journal.get("record", f"{key}/0")

@@ -28,7 +28,7 @@ from airflow_kling.lifecycle.wait import Decision, Outcome
 from airflow_kling.operators.batch_accounts import Answer
 from airflow_kling.operators.batch_end import row_of_error
 from airflow_kling.operators.batch_process import Process
-from airflow_kling.operators.batch_reading import NotStored, Reader
+from airflow_kling.operators.batch_reading import Reader
 from airflow_kling.operators.batch_store import Storer
 from airflow_kling.operators.batch_submit import NotBegunAgain, Sender
 from airflow_kling.operators.batch_threads import Kind, Threads
@@ -107,8 +107,6 @@ class Steps:
                 self._batch.add(found)
         elif isinstance(found, tuple):
             self._results.end_known(row.number, *found)
-        elif isinstance(found, NotStored):
-            self.fail(found)
         else:
             self._results.end(row.number, row_of_error(found) if found else not_begun())
 

@@ -112,6 +112,7 @@ def refuse(monkeypatch, place, after):
 
     patch.setattr(S3Backend, "put_object", put_object)
     patch.setattr("s3fs.core.S3FileSystem.retries", 1)
+    patch.setenv("AWS_MAX_ATTEMPTS", "1")
     return lambda: context.__exit__(None, None, None)
 
 

@@ -289,6 +289,32 @@ def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path, content):
     assert "paid twice" in str(caught.value)
 
 
+def test_each_thread_of_a_process_that_was_overtaken_is_told(tmp_path):
+    old = opened(tmp_path)
+    old.put_durably("record", "a", record().to_json())
+    new = opened(tmp_path, 2)
+    told = []
+
+    def put(name):
+        try:
+            old.put_durably("record", name, record().to_json())
+        except ApiFault as fault:
+            told.append((name, fault.info.kind))
+
+    threads = [threading.Thread(target=put, args=(name,)) for name in "xyz"]
+    with old._writing:
+        for thread in threads:
+            thread.start()
+        while len(old._pending) < 3:
+            threads[0].join(0.001)
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == [(name, FaultKind.EXISTS) for name in "xyz"]
+    with pytest.raises(ApiFault, match="overtaken"):
+        old.commit()  # with nothing to store, too
+    assert set(new.items("record")) == {"a"}
+
+
 def test_an_id_that_an_overtaken_process_learnt_last_is_not_hidden_by_a_base(tmp_path):
     old = opened(tmp_path)
     JournalRecords(old, "k/0").save(record())
