@@ -289,17 +289,26 @@ def test_a_fault_of_the_account_stops_the_batch(kind):
     assert list(state.sends(100.0)) == []
 
 
-def test_a_fault_that_passes_is_tried_again_and_not_for_ever():
+@pytest.mark.parametrize(
+    ("kind", "created"),
+    [
+        (FaultKind.SERVER, Created.NO),
+        (FaultKind.CONNECTION, Created.MAY_EXIST),
+        (FaultKind.RATE, Created.MAY_EXIST),  # in asking for a task that was made
+        (FaultKind.CONCURRENCY, Created.MAY_EXIST),
+    ],
+)
+def test_a_fault_that_passes_is_tried_again_and_not_for_ever(kind, created):
     state, now, delays = batch(), 0.0, []
     state.add(picture("a"))
     for _ in range(TRIES - 1):
         (sent,) = state.sends(now)
-        assert state.on_fault(sent, fault(FaultKind.SERVER, retry_after=6.0), now) is None
+        assert state.on_fault(sent, fault(kind, created, retry_after=6.0), now) is None
         assert list(state.sends(now)) == []
         delays.append(state.wake_at(now, asking=False) - now)
         now += delays[-1]
     (sent,) = state.sends(now)
-    assert state.on_fault(sent, fault(FaultKind.SERVER), now) is not None
+    assert state.on_fault(sent, fault(kind, created), now) is not None
     assert delays == [6.0, 10.0, 20.0]
     assert state.stopped is None
 
