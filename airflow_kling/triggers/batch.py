@@ -54,7 +54,7 @@ class KlingBatchTrigger(BaseTrigger):
             waits = [group.create_task(self._wait(conn_id, task_id)) for conn_id, task_id in tasks]
         outcomes = {wait.result() for wait in waits}
         # A task that cannot be watched from here is asked for by the worker, which says what is the matter.
-        worst = (Outcome.FAULT, Outcome.TIMED_OUT)
+        worst = (Outcome.TIMED_OUT, Outcome.FAULT)
         yield TriggerEvent({"outcome": next((each for each in worst if each in outcomes), Outcome.SUCCEEDED).value})
 
     async def on_kill(self) -> None:
