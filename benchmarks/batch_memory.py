@@ -179,7 +179,7 @@ def run(url: str, folder: Path, count: int) -> None:
     def watch() -> None:
         while not over.wait(0.2):
             running = operator._running
-            if running is not None and running._results.done < count / 2:
+            if running is not None and running.results.done < count / 2:
                 halfway[0] = peak()
 
     for target in (watch, lambda: remove_results(out, over)):

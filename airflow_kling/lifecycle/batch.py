@@ -37,7 +37,7 @@ EARLY = 0.9
 
 #: Faults of the account, not of a picture: nothing more is submitted.
 FATAL = (FaultKind.AUTH, FaultKind.ACCOUNT, FaultKind.ROUTE, FaultKind.EXISTS)
-_PASSING = (FaultKind.SERVER, FaultKind.CONNECTION)
+_PASSING = (FaultKind.SERVER, FaultKind.CONNECTION, FaultKind.RATE, FaultKind.CONCURRENCY)
 
 
 @dataclass(eq=False, slots=True)
@@ -52,7 +52,8 @@ class Picture:
     :param weight: Bytes that it holds until it is submitted.
     :param begun: Whether a task of it may exist, and so a bill.
     :param rejoins: Whether its next task may exist: its slots are taken already.
-    :param anew: Whether it was paid before, and another task is made of it.
+    :param doubtful: Whether it was paid before, and another task may be made of it, as far as can be told.
+    :param anew: Whether that is certain.
     """
 
     key: str
@@ -62,6 +63,7 @@ class Picture:
     weight: int = 0
     begun: bool = False
     rejoins: bool = False
+    doubtful: bool = False
     anew: bool = False
     tries: int = 0
     not_before: float = 0.0
@@ -137,10 +139,13 @@ class Budget:
         """Why nothing more is begun, once it is used up."""
         return f"the budget of {self.units or 0.0:g} units is used up"
 
-    def admits(self, picture: Picture) -> bool:
-        """Return whether a picture may be begun."""
+    def admit(self, picture: Picture) -> bool:
+        """Return whether a picture may be begun, and set its price aside."""
         with self._lock:
-            return picture.begun or self._fits(picture)
+            fits = picture.begun or self._fits(picture)
+            if fits and picture.key not in self._known:
+                self._reserved[picture.key] = picture.units or 0.0
+            return fits
 
     def admits_again(self, picture: Picture) -> bool:
         """Return whether another task may be made of a picture that was paid before, and set its price aside."""
@@ -153,6 +158,18 @@ class Budget:
                 return False
             self._reserved[picture.key] = picture.units or 0.0
             return True
+
+    def admits_more(self, picture: Picture) -> bool:
+        """Return whether the price that a create turns out to have may be spent, and set it aside."""
+        with self._lock:
+            fits = self._fits(picture)
+            if fits and picture.key not in self._known:
+                self._reserved[picture.key] = picture.units or 0.0
+            return fits
+
+    def holds(self, key: str) -> bool:
+        """Return whether the price of a picture is set aside."""
+        return key in self._reserved
 
     def renew(self, key: str) -> None:
         """Let what a picture has cost so far stay spent: what it costs from now on comes on top."""
@@ -241,17 +258,16 @@ class Batch:
         waiting: deque[Picture] = deque()
         while self.ready:
             picture = self.ready.popleft()
-            if picture.not_before > now or (self.stopped is not None and not picture.begun):
+            if picture.not_before > now or not self._goes_on(picture):
                 waiting.append(picture)
                 continue
-            if not self.budget.admits(picture):
+            if not self.budget.admit(picture):
                 self.stop(self.budget.text)
                 waiting.append(picture)
                 continue
             if not picture.rejoins and not self.quota.take(picture.slots, self._held, now):
                 waiting.append(picture)
                 break
-            self.budget.reserve(picture.key, picture.units)
             self._held += picture.slots
             self.sending[picture.key] = picture
             yield picture
@@ -261,8 +277,8 @@ class Batch:
         """Return the pictures that are not begun any more, once the batch has stopped."""
         if self.stopped is None:
             return []
-        dropped = [picture for picture in self.ready if not picture.begun]
-        self.ready = deque(picture for picture in self.ready if picture.begun)
+        dropped = [picture for picture in self.ready if not self._goes_on(picture)]
+        self.ready = deque(picture for picture in self.ready if self._goes_on(picture))
         self._weight -= sum(picture.weight for picture in dropped)
         return dropped
 
@@ -337,6 +353,12 @@ class Batch:
             self.budget.release(picture.key, 0.0)
         return fault
 
+    def on_refused(self, picture: Picture) -> None:
+        """Take note that nothing was sent for a picture, and that nothing will be."""
+        self._leave(picture)
+        if not picture.begun:
+            self.budget.release(picture.key, 0.0)
+
     def on_task(self, picture: Picture, task: Task, now: float, *, single: bool) -> Decision | None:
         """
         Decide after an answer for a running task; returns how its wait ended, None while it goes on.
@@ -383,6 +405,12 @@ class Batch:
         del self.running[picture.key]
         self._held -= picture.slots
         return decision
+
+    def _goes_on(self, picture: Picture) -> bool:
+        """Return whether a picture is submitted after a stop, too: begun, or admitted to a budget now used up."""
+        if self.stopped is None or picture.begun:
+            return True
+        return self.stopped == self.budget.text and self.budget.holds(picture.key)
 
     def _tries_again(self, picture: Picture, retry_after: float | None, now: float) -> bool:
         picture.tries += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -42,12 +43,14 @@ class Journal:
         self._segments: list[Any] = []
         self._generation = 0
         self._count = 0
-        self._owner = ""
+        self._owner = self._last_owner = ""
+        #: Whether another process has taken it over since.
+        self.overtaken = False
         #: Whether an earlier process of the batch was here, even if it stored nothing.
         self.found = False
         #: The first try that it knows all of: what an earlier one made may have been remembered elsewhere.
         self.since = 1
-        self._state: dict[str, dict[str, Any]] = {"record": {}, "end": {}, "seen": {}}
+        self._state: dict[str, dict[str, Any]] = {"record": {}, "end": {}, "seen": {}, "done": {}}
 
     def open(self, try_number: int = 1, *, resumed: bool = False) -> None:
         """
@@ -58,7 +61,7 @@ class Journal:
         :raises ApiFault: where it cannot be read, or one that was left is not there: what was paid would not be known.
         """
         try:
-            before = self._read_owner()
+            before = self._last_owner = self._read_owner()
             self.found = bool(before or self._list())
             if resumed and not self.found:
                 raise _lost(self._folder)
@@ -72,15 +75,36 @@ class Journal:
                 self._segments = self._list()
                 if self._segments:
                     self._generation = max(self._generation, int(self._segments[-1].name.partition("-")[0]) + 1)
-            for path in self._segments:
-                self._read(path)
+            self._read_all()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
+
+    def look(self) -> None:
+        """
+        Read what is there and take nothing over, for a process may be going on with it.
+
+        :raises ApiFault: where it cannot be read.
+        """
+        try:
+            for tries_left in (2, 1, 0):
+                with suppress(*([FileNotFoundError] if tries_left else [])):  # compacted meanwhile
+                    self._read_all()
+                    return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
+
+    def _read_all(self) -> None:
+        submitted: dict[str, Any] = {}
+        for path in self._list():
+            self._read(path, submitted)
+        self._learn(submitted)
 
     def _list(self) -> list[Any]:
         with suppress(FileNotFoundError, NotADirectoryError):  # no folder yet, or a prefix without keys
             found = [path for path in self._folder.iterdir() if path.name.endswith(SUFFIX)]
-            return sorted(found, key=lambda path: path.name)
+            # Of two that began at once the one that owned it last comes last.
+            owner = "-".join(self._last_owner.split("-")[:2]) + "-"
+            return sorted(found, key=lambda path: (path.name.partition("-")[0], path.name.startswith(owner), path.name))
         return []
 
     def _read_owner(self) -> str:
@@ -101,7 +125,7 @@ class Journal:
         """
         Return what was put last, None if nothing was.
 
-        :param kind: ``record``, ``end`` or ``seen``.
+        :param kind: ``record``, ``end``, ``seen`` or ``done``.
         :param key: Of what.
         """
         return self._state[kind].get(key)
@@ -115,7 +139,7 @@ class Journal:
         """
         Remember something with the next commit.
 
-        :param kind: ``record``, ``end`` or ``seen``.
+        :param kind: ``record``, ``end``, ``seen`` or ``done``.
         :param key: Of what.
         :param value: JSON; None forgets it.
         """
@@ -152,6 +176,8 @@ class Journal:
         :raises OSError: or whatever the storage raises.
         """
         with self._writing:
+            if self.overtaken:
+                raise _overtaken()
             with self._changing:
                 batch = list(self._pending)
             if not batch:
@@ -160,8 +186,9 @@ class Journal:
                 self._compact()
                 return
             self._write(batch)
-            self._forget(batch)
+            # Before they count as stored: whoever put one of them is told itself, and sends nothing.
             self._check_owner()
+            self._forget(batch)
 
     def _compact(self) -> None:
         with self._changing:
@@ -192,21 +219,40 @@ class Journal:
 
     def _write(self, entries: list[Entry]) -> None:
         path = self._folder / f"{self._generation:06d}-{self._id}-{self._count:06d}{SUFFIX}"
+        # Never again that name: a store may yet finish what was given up.
+        self._count += 1
         with whole_file(path) as file:
             file.write(_lines([*entries, (EOF, "", len(entries))]))
-        self._count += 1
         self._segments.append(path)
 
+    def check(self) -> None:
+        """
+        Look whether it is still ours.
+
+        :raises ApiFault: where another process has taken over.
+        """
+        with self._writing:
+            self._check_owner()
+
     def _check_owner(self) -> None:
-        if self._read_owner() != self._owner:
+        self.overtaken = self.overtaken or self._read_owner() != self._owner
+        if self.overtaken:
             raise _overtaken()
 
-    def _read(self, path: Any) -> None:
+    def _learn(self, submitted: Mapping[str, Any]) -> None:
+        """Put the ids of tasks that only an overtaken process told of, whose segments a later base hides."""
+        for name, record in self.items("record").items():
+            if record["stage"] != Stage.SUBMITTED.value and record["external_task_id"] in submitted:
+                self.put("record", name, submitted[record["external_task_id"]])
+
+    def _read(self, path: Any, submitted: dict[str, Any]) -> None:
         with path.open("rb") as file:
             lines = [json.loads(line) for line in file.read().splitlines()]
         if not lines or lines.pop() != [EOF, "", len(lines)]:
             raise ValueError(f"{path.name} is cut")
         for kind, key, value in lines:
+            if kind == "record" and isinstance(value, Mapping) and value.get("stage") == Stage.SUBMITTED.value:
+                submitted[value["external_task_id"]] = value
             if kind == "base":
                 for rows in self._state.values():
                     rows.clear()

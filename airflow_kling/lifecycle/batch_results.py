@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from airflow_kling.api.faults import ApiFault, FaultKind
+from airflow_kling.api.models import Task
 from airflow_kling.lifecycle.batch_rows import Row
+from airflow_kling.lifecycle.collect import total_units
+from airflow_kling.lifecycle.end import End, end_text
+from airflow_kling.lifecycle.wait import Outcome
+
+if TYPE_CHECKING:
+    from airflow_kling.lifecycle.batch import Picture
 
 SHOWN_ERRORS = 3
+REPORT_EVERY = 30.0
+"""Seconds between lines that tell how far a batch is."""
+
 _HIDDEN = ("epoch", "settings")
 
 
@@ -31,6 +42,14 @@ class RowStatus(StrEnum):
     #: Not begun, for the batch stopped before.
     SKIPPED = "skipped"
 
+
+_OF_FAULT = {
+    FaultKind.UNKNOWN: RowStatus.UNKNOWN,
+    FaultKind.INPUT: RowStatus.REFUSED,
+    FaultKind.CONTENT: RowStatus.REFUSED,
+    FaultKind.DUPLICATE: RowStatus.UNKNOWN,
+    FaultKind.CONCURRENCY: RowStatus.SKIPPED,
+}
 
 PASSING = (RowStatus.UNFINISHED, RowStatus.SKIPPED)
 """What a retry can mend."""
@@ -69,6 +88,73 @@ def end_row(
     return row | ({"passes": several} if several[1:] else {})
 
 
+def row_of_fault(fault: ApiFault, paid: Sequence[Task] = ()) -> dict[str, Any]:
+    """
+    Return what is kept of a picture whose create ended in a fault.
+
+    :param fault: What came instead of a task.
+    :param paid: Its tasks that were made before.
+    """
+    status = _OF_FAULT.get(fault.info.kind, RowStatus.UNFINISHED)
+    return end_row(status, task_id=paid[-1].task_id if paid else None, error=str(fault), **cost_of(paid))
+
+
+def row_of_end(end: End, timeout: float, paid: Sequence[Task] = ()) -> dict[str, Any]:
+    """
+    Return what is kept of a picture whose task did not succeed.
+
+    :param end: How the wait for it ended.
+    :param timeout: Seconds that it was allowed.
+    :param paid: Its tasks that were made before.
+    """
+    failed = end.outcome is Outcome.FAILED
+    if failed:
+        paid = [*paid, Task(end.family, end.task_id, units=end.units)]
+    return end_row(
+        RowStatus.FAILED if failed else RowStatus.UNFINISHED,
+        task_id=end.task_id,
+        family=end.family,
+        kling_conn_id=end.kling_conn_id,
+        error=end_text(end, timeout),
+        **cost_of(paid),
+    )
+
+
+def row_of_stop(picture: Picture, family: str, *, sending: bool = False) -> dict[str, Any]:
+    """
+    Return what is kept of a picture that the batch's stop leaves as it is.
+
+    :param picture: The picture.
+    :param family: Name of its family.
+    :param sending: Whether its create is under way.
+    """
+    cost = cost_of(picture.made.tasks)
+    if picture.task is not None:
+        task_id, conn_id = picture.task.task_id, picture.kling_conn_id
+        text = f"Kling task {task_id} goes on and is billed when it ends; a retry takes it up"
+        status = RowStatus.UNFINISHED
+        return end_row(status, task_id=task_id, family=family, kling_conn_id=conn_id, error=text, **cost)
+    if picture.begun or sending:
+        text = "its create may have arrived, and be billed; a retry looks for it before it sends another"
+        return end_row(RowStatus.UNFINISHED, family=family, kling_conn_id=picture.kling_conn_id, error=text, **cost)
+    return not_begun()
+
+
+def not_begun(text: str = "not begun") -> dict[str, Any]:
+    """Return what is kept of a picture that the batch stopped before."""
+    return end_row(RowStatus.SKIPPED, error=text)
+
+
+def cost_of(paid: Sequence[Task]) -> dict[str, Any]:
+    """Return the facts of a row that tell of tasks which are paid."""
+    return {"units": total_units(paid) if paid else None, "passes": [task.task_id for task in paid]}
+
+
+def is_final(end: Mapping[str, Any]) -> bool:
+    """Return whether a picture has ended for good, so that no retry goes on with it."""
+    return end["status"] in (RowStatus.SUCCEEDED.value, RowStatus.FAILED.value)
+
+
 class Results:
     """
     The ends of all rows.
@@ -80,6 +166,8 @@ class Results:
         self._rows = rows
         self._ends: dict[int, Mapping[str, Any]] = {}
         self._keys: dict[int, str] = {}
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._waiting: dict[str, list[int]] = {}
         self._count: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -97,6 +185,42 @@ class Results:
             self._count[self._ends[number]["status"]] -= 1
         self._ends[number], self._keys[number] = end, key
         self._count[end["status"]] += 1
+
+    def wait(self, number: int, key: str) -> bool:
+        """
+        Take note of a row's picture; return whether that is to be made, for no row before had it.
+
+        :param number: Of the row.
+        :param key: Of its picture.
+        """
+        if key in self._known:
+            self.end(number, self._known[key], key)
+            return False
+        rows = self._waiting.setdefault(key, [])
+        rows.append(number)
+        return len(rows) == 1
+
+    def end_known(self, number: int, key: str, end: Mapping[str, Any]) -> None:
+        """
+        Take note of a row whose picture had ended before.
+
+        :param number: Of the row.
+        :param key: Of its picture.
+        :param end: Of :func:`end_row`.
+        """
+        self._known.setdefault(key, end)
+        self.end(number, end, key)
+
+    def end_picture(self, key: str, end: Mapping[str, Any]) -> None:
+        """
+        Take note of a picture's end, for all rows that have it.
+
+        :param key: Of the picture.
+        :param end: Of :func:`end_row`.
+        """
+        self._known[key] = end
+        for number in self._waiting.pop(key, ()):
+            self.end(number, end, key)
 
     @property
     def done(self) -> int:
@@ -120,7 +244,7 @@ class Results:
 
     def lines(self) -> Iterable[bytes]:
         """Give the results manifest, a line for each row; what the journal alone needs is left out."""
-        skipped = end_row(RowStatus.SKIPPED, error="not begun")
+        skipped = not_begun()
         for row in self._rows:
             end = self._ends.get(row.number, skipped)
             line = {"row": row.number, "source": row.name} | {name: end[name] for name in end if name not in _HIDDEN}
@@ -160,6 +284,34 @@ class Results:
             end = self._ends.get(row.number)
             if end is not None and end["error"]:
                 yield f"row {row.number} ({row.name}): {end['error']}"
+
+
+class Progress:
+    """
+    The line that tells how far a batch is, now and then.
+
+    :param results: Of the batch.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+        self._told = deque[tuple[float, int]](maxlen=4)
+
+    def text(self, running: int, now: float, *, force: bool = False) -> str:
+        """
+        Return the line, empty where the last one is not old enough.
+
+        :param running: Remote tasks under way.
+        :param now: Seconds since the epoch.
+        :param force: Whether to tell all the same.
+        """
+        done = self._results.done
+        if self._told and not force and now - self._told[-1][0] < REPORT_EVERY:
+            return ""
+        since, before = self._told[0] if self._told else (now, done)
+        rate = (done - before) / (now - since) if now > since else 0.0
+        self._told.append((now, done))
+        return progress_text(self._results, running, rate)
 
 
 def progress_text(results: Results, running: int, per_second: float) -> str:

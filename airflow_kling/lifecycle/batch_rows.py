@@ -6,9 +6,11 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,6 +26,8 @@ RESULTS = "results"
 ENDINGS = (".jpg", ".jpeg", ".png")
 MANIFESTS = (".jsonl", ".ndjson", ".csv")
 IMAGE = "image"
+KEY_LENGTH = 32
+NUMBER = re.compile(r"\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})\s*")
 _ADVICE = "give a folder or prefix, a list, a .jsonl or .csv manifest, or another Kling operator's output"
 
 
@@ -259,3 +263,25 @@ def _row(number: int, row: Any, known: frozenset[str], stamp: str) -> Row:
         names = ", ".join(sorted(known))
         return Row(number, row[IMAGE], fault=f"row {number} has {', '.join(unknown)}, which is none of {names}")
     return Row(number, row[IMAGE], own)
+
+
+def key_of(identity: str, own: Mapping[str, Any]) -> str:
+    """
+    Return what makes a picture this one in its batch: its content or link, never its place in the list.
+
+    :param identity: Of the source.
+    :param own: Parameters of this picture alone.
+    """
+    told = json.dumps([identity, _canonical(own)], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _canonical(value: object) -> object:
+    """Return a value as it would be however it is written: what saves a table anew writes 0.5 as 0.50, or as a text."""
+    if isinstance(value, Mapping):
+        return {str(name): _canonical(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(each) for each in value]
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and NUMBER.fullmatch(str(value)):
+        return str(Fraction(str(value)))
+    return value

@@ -182,7 +182,6 @@ def manifest(
     :param earlier: The tasks of the passes before it: ``units`` is the sum, and ``passes`` has the ids of all.
     """
     stored = stored or {}
-    units = [each.units for each in (*earlier, task)]
     passes = {"passes": [each.task_id for each in (*earlier, task)]} if earlier else {}
     return {
         "family": task.family,
@@ -194,10 +193,20 @@ def manifest(
             _output_row(output, stored.get(output.index)) | ({"url": output.url} if include_urls else {})
             for output in task.outputs
         ],
-        "units": None if None in units else sum(filter(None, units)),
+        "units": total_units((*earlier, task)),
         "created_at": _iso(task.created_at),
         "finished_at": _iso(task.updated_at) if task.status.ended else None,
     } | passes
+
+
+def total_units(tasks: Iterable[Task]) -> float | None:
+    """
+    Return what tasks cost together; None where one does not tell.
+
+    :param tasks: All of them.
+    """
+    units = [task.units for task in tasks]
+    return None if None in units else sum(filter(None, units))
 
 
 def store_manifest(made: Mapping[str, Any], directory: Any, name: str, label: str) -> None:

@@ -7,12 +7,16 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from airflow_kling.api.families import FAMILIES
 from airflow_kling.lifecycle.done import Done
 
 MOST_UNITS = 1e12
 UNKNOWN = "(unknown)"
+BATCH = "batch "
+"""Begins the name of what a batch told of all its tasks."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -27,7 +31,8 @@ class Entry:
     :param outputs: How many files it made.
     :param units: Units deducted; None where the gateway does not tell.
     :param family: Name of its family, empty where it is not known.
-    :param failed: Whether it failed.
+    :param failed: Whether it failed; of several tasks, how many did.
+    :param tasks: How many tasks it sums up.
     """
 
     task_id: str
@@ -36,7 +41,8 @@ class Entry:
     outputs: int
     units: float | None
     family: str = ""
-    failed: bool = False
+    failed: int = 0
+    tasks: int = 1
 
     @property
     def usd(self) -> float | None:
@@ -80,12 +86,31 @@ def entry_of_event(extra: object, dag_id: str | None, at: datetime) -> Entry | N
     :param dag_id: The DAG whose task it came from.
     :param at: When it came.
     """
+    if isinstance(extra, Mapping) and isinstance(extra.get("spent"), Mapping) and batch_of_event(extra):
+        return _entry_of_batch(extra, dag_id or UNKNOWN, _utc(at))
     if not isinstance(extra, Mapping) or not extra.get("task_id") or "units" not in extra:
         return None
     files = extra.get("files")
     outputs = len(files) if isinstance(files, list) else 0
     family = str(extra.get("family") or "")
     return Entry(str(extra["task_id"]), _utc(at), dag_id or UNKNOWN, outputs, _number(extra["units"]), family)
+
+
+def batch_of_event(extra: object) -> str:
+    """
+    Return the id of the batch that an asset's event tells of, empty where it is none.
+
+    :param extra: The event's extra.
+    """
+    results = extra.get("results") if isinstance(extra, Mapping) else None
+    return results.rpartition("/")[2].removesuffix(".jsonl") if isinstance(results, str) else ""
+
+
+def _entry_of_batch(extra: Mapping[str, Any], dag_id: str, at: datetime) -> Entry:
+    told = extra["spent"]
+    tasks, failed, outputs = (int(_number(told.get(name)) or 0) for name in ("tasks", "failed", "outputs"))
+    family = str(extra.get("family") or "")
+    return Entry(f"{BATCH}{extra['results']}", at, dag_id, outputs, _number(told.get("units")), family, failed, tasks)
 
 
 def entry_of_done(done: Done) -> Entry | None:
@@ -104,7 +129,7 @@ def entry_of_done(done: Done) -> Entry | None:
         outputs=len(told["outputs"]),
         units=_number(told.get("units")),
         family=str(told.get("family") or ""),
-        failed=told.get("status") == "failed",
+        failed=int(told.get("status") == "failed"),
     )
 
 
@@ -127,7 +152,7 @@ def summed(entries: Iterable[Entry], since: date) -> list[Row]:
         row = rows.get(key, Row(*key))
         rows[key] = replace(
             row,
-            tasks=row.tasks + 1,
+            tasks=row.tasks + entry.tasks,
             failed=row.failed + entry.failed,
             outputs=row.outputs + entry.outputs,
             units=row.units + (entry.units or 0.0),
@@ -154,13 +179,15 @@ def as_csv(rows: Iterable[Row]) -> bytes:
 def _merged(one: Entry, other: Entry) -> Entry:
     """Return what two tellings of a task say together: the earlier day, the larger number of files."""
     first, second = sorted((one, other), key=lambda entry: entry.at)
+    if first.task_id.startswith(BATCH):
+        return replace(second, at=first.at)  # it told what it had cost by then
     return replace(
         first,
         dag_id=second.dag_id if first.dag_id == UNKNOWN else first.dag_id,
         outputs=max(first.outputs, second.outputs),
         units=second.units if first.units is None else first.units,
         family=first.family or second.family,
-        failed=first.failed and second.failed,
+        failed=min(first.failed, second.failed),
     )
 
 

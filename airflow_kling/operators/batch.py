@@ -29,9 +29,10 @@ class KlingBatchOperator(KlingTaskBaseOperator):
     twice is paid once. A retry, a rerun and a clear go on where the batch stopped. A picture that Kling would refuse
     is reported in its row, and costs nothing.
 
-    Returns ``{"results", "family", "rows", "counts", "units"}``: ``results`` is the place of the results manifest, a
-    JSONL file with a row for each picture: ``row``, ``source``, ``status``, ``task_id``, ``outputs``, ``units``,
-    ``error``. It is written even if the batch fails. Another batch takes it as its ``images``.
+    Returns ``{"results", "family", "rows", "counts", "units", "spent"}``: ``units`` is what the pictures of its rows
+    cost, ``spent`` what all its tries and clears did; ``results`` is the place of the results manifest, a JSONL file
+    with a row for each picture: ``row``, ``source``, ``status``, ``task_id``, ``outputs``, ``units``, ``error``. It is
+    written even if the batch fails. Another batch takes it as its ``images``.
 
     :param images: A folder or prefix (its JPG and PNG files, by name); a list of URLs, paths, storage URIs, other
         operators' outputs, or mappings with ``image`` and parameters of that picture alone; a ``.jsonl`` or ``.csv``

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task
+from airflow_kling.api.redact import redact
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.lifecycle.batch import Picture
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 LIST_PAGES = 3
 LIST_CLOSED = 60.0
 """Pages of a list that are asked for at a time, and seconds after which one that failed is asked again."""
+
+_log = logging.getLogger(__name__)
 
 #: A picture, what was told of its task, and whether it was asked for alone.
 Answer = tuple[Picture, Task | ApiFault, bool]
@@ -97,14 +101,30 @@ class Accounts:
             clients[conn_id] = self._hooks[conn_id].new_client()
         return clients[conn_id]  # type: ignore[no-any-return]
 
-    def ask(self, conn_id: str, group: Mapping[str, Picture], pool: ThreadPoolExecutor) -> list[Answer]:
+    def ask_all(self, pictures: Iterable[Picture], pool: ThreadPoolExecutor) -> list[Answer]:
         """
-        Ask once for running tasks: by the list where it is believed, and singly for those that it does not show.
+        Ask once for running tasks; raises nothing.
 
-        :param conn_id: The connection that made them.
-        :param group: The pictures by the ids of their tasks.
+        :param pictures: Those whose tasks run.
         :param pool: Asks for several single tasks at a time.
         """
+        groups: dict[str, dict[str, Picture]] = {}
+        for picture in pictures:
+            if picture.task is not None:
+                groups.setdefault(picture.kling_conn_id, {})[picture.task.task_id] = picture
+        answers: list[Answer] = []
+        for conn_id, group in groups.items():
+            try:
+                answers += self._ask(conn_id, group, pool)
+            except Exception as error:
+                reason = redact(f"{type(error).__name__}: {error}")
+                _log.error("Asking for %d tasks failed: %s", len(group), reason)  # its trace may hold a link
+                fault = ApiFault(FaultInfo(FaultKind.CONNECTION, reason))
+                answers += [(picture, fault, True) for picture in group.values()]
+        return answers
+
+    def _ask(self, conn_id: str, group: Mapping[str, Picture], pool: ThreadPoolExecutor) -> list[Answer]:
+        """Ask by the list where it is believed, and singly for those that it does not show."""
         client, now = self.client(conn_id), time.time()
         found: dict[str, Task] = {}
         if client.account.list_tasks and len(group) > 1 and now >= self._list_closed.get(conn_id, 0.0):

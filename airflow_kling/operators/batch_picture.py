@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from airflow_kling.api.faults import ApiFault
+from airflow_kling.api.inputs import InputFault
+from airflow_kling.api.redact import redact
+from airflow_kling.exceptions import KlingError, KlingTransientError
 from airflow_kling.lifecycle.batch_results import RowStatus, end_row
-from airflow_kling.lifecycle.collect import DEFAULT_NAME, collect, manifest
 from airflow_kling.lifecycle.original import Original
 from airflow_kling.operators.reframing import PassStep, came_back, edit_of, keep_picture, original_of
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.source import Source
     from airflow_kling.operators.work import Step
 
-KEY_LENGTH = 32
 
 #: Pixels are decoded one picture at a time: a large one takes a hundred megabytes.
 PIXELS = threading.Lock()
@@ -42,7 +42,13 @@ class _Reading:
         self._read = read
 
     def read_source(self) -> Source:
-        return self._read()
+        try:
+            return self._read()
+        except (ApiFault, InputFault, KlingError):
+            raise
+        except Exception as error:  # whatever a storage raises
+            text = redact(f"{type(error).__name__}: {error}")
+            raise KlingTransientError(f"the source cannot be read ({text}); a retry reads it again") from None
 
     def build_request(self, source: Source, external_id: str | None) -> TaskRequest:
         return self._step.build_request(source, external_id)
@@ -84,6 +90,10 @@ class Plain:
         request = self._operator.build_request(self._source, None)
         return request.slots, request.units, 3 * len(self._source.image)
 
+    def price_of(self, request: TaskRequest) -> float | None:
+        """Return the list price of all its tasks, by the request that is to be sent."""
+        return request.units
+
     def step(self) -> Step:
         """Return what its next task is made of."""
         operator, held = self._operator, self._source
@@ -124,8 +134,9 @@ class Reframed(Plain):
         self._read = False
 
     def read(self) -> str:
+        identity = self._original().source.identity
         self._read = True
-        return self._original().source.identity
+        return identity
 
     def price(self, recorded: Record | None) -> tuple[int, float | None, int]:
         if recorded is not None and recorded.source_size:
@@ -149,6 +160,10 @@ class Reframed(Plain):
             outputs=row["outputs"],
             units=0.0,
         )
+
+    def price_of(self, request: TaskRequest) -> float | None:
+        units: float | None = self._plan.units
+        return units
 
     @property
     def needs_pass(self) -> bool:
@@ -209,47 +224,3 @@ def picture_of(operator: Any, image: Any, own: Mapping[str, Any]) -> Plain:
     one.__dict__.update(operator.own_parameters(own), image=image)
     one._check_constants()
     return Reframed(one) if getattr(one, "reframes", False) else Plain(one)
-
-
-def key_of(identity: str, own: Mapping[str, Any]) -> str:
-    """
-    Return what makes a picture this one in its batch: its content or link, never its place in the list.
-
-    :param identity: Of the source.
-    :param own: Parameters of this picture alone.
-    """
-    told = json.dumps([identity, dict(own)], sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:KEY_LENGTH]
-
-
-def store(
-    made: Plain, place: Any, name: str | None, fetch: Fetch, renew: Callable[[Task], Task], kling_conn_id: str
-) -> dict[str, Any]:
-    """
-    Store what a picture's last task made, and return its row.
-
-    :param made: The picture.
-    :param place: Folder or prefix.
-    :param name: What files are called.
-    :param fetch: Gives the bytes behind a URL.
-    :param renew: Asks for a task again.
-    :param kling_conn_id: The connection that made it.
-    """
-    task = made.tasks[-1]
-    stored = collect(task, place, fetch, renew=lambda: renew(task), name=name or DEFAULT_NAME, edit=made.edit())
-    row = manifest(task, kling_conn_id, stored)
-    return end_row(
-        RowStatus.SUCCEEDED,
-        task_id=task.task_id,
-        family=task.family,
-        kling_conn_id=kling_conn_id,
-        outputs=row["outputs"],
-        units=total_units(made.tasks),
-        passes=[each.task_id for each in made.tasks],
-    )
-
-
-def total_units(tasks: Iterable[Task]) -> float | None:
-    """Return what tasks cost together; None where one does not tell."""
-    units = [task.units for task in tasks]
-    return None if None in units else float(sum(filter(None, units)))

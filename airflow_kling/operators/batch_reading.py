@@ -7,89 +7,41 @@ import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from airflow_kling.api.checks import is_url
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch import Picture
-from airflow_kling.lifecycle.batch_journal import Journal
+from airflow_kling.lifecycle.batch_prices import is_paid, paid_keys, price_of
 from airflow_kling.lifecycle.batch_results import RowStatus
-from airflow_kling.lifecycle.batch_rows import Row, stamp_of
+from airflow_kling.lifecycle.batch_rows import Row, key_of, stamp_of
 from airflow_kling.lifecycle.record import Record, Stage, record_from_json
 from airflow_kling.lifecycle.submit import RESULT_LIFETIME, OnExisting
-from airflow_kling.operators.batch_picture import Reframed, key_of, picture_of
+from airflow_kling.operators.batch_picture import Reframed, picture_of
+from airflow_kling.operators.batch_process import Process
 from airflow_kling.operators.work import external_id_of
 
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 256 << 10
 
 
-class Price(NamedTuple):
-    """
-    What is remembered of a picture's price, when its create is sent.
-
-    :param units: List price of all its tasks; None where none is known.
-    :param settings: Tells the parameters that it was sent with.
-    :param epoch: Number of tries before the clear that it was sent after.
-    :param before: Units that earlier tasks cost, which a clear had made anew.
-    """
-
-    units: float | None = None
-    settings: str = ""
-    epoch: int = -1
-    before: float = 0.0
-
-    def cost(self, end: Mapping[str, Any] | None) -> float:
-        """Return what the picture cost, the earlier tasks apart."""
-        told = end["units"] if end is not None and end["epoch"] >= self.epoch else None
-        return (self.units or 0.0) if told is None else float(told)
-
-
-def price_of(journal: Journal, key: str) -> Price:
-    """Return what is remembered of the price of a picture."""
-    return Price(*(journal.get("seen", f"price/{key}") or ()))
-
-
-def keep_price(journal: Journal, key: str, price: Price) -> None:
-    """Remember a price with the next commit, which is that of the create's intent."""
-    journal.put("seen", f"price/{key}", list(price))
-
-
-def is_paid(record: Mapping[str, Any]) -> bool:
-    """Return whether a task may exist by a record of the journal, or by the one before it."""
-    return record["stage"] != Stage.REFUSED.value or record.get("earlier") is not None
-
-
-def paid_keys(journal: Journal) -> dict[str, bool]:
-    """Return the pictures of which a task may exist, and whether one of the last create may."""
-    keys: dict[str, bool] = {}
-    for name, record in journal.items("record").items():
-        if is_paid(record):
-            key = name.rpartition("/")[0]
-            keys[key] = keys.get(key, False) or record["stage"] != Stage.REFUSED.value
-    return keys
-
-
 class Reader:
     """
     Gives the picture of a row; used by several threads.
 
-    :param operator: With its fields rendered.
-    :param ti: The task instance.
-    :param journal: What is remembered.
-    :param epoch: Number of tries before the user's last clear.
-    :param settings: Tells whether all parameters of the batch are those of an earlier run.
+    :param process: Of the batch.
     """
 
-    def __init__(self, operator: Any, ti: Any, journal: Journal, epoch: int, settings: str) -> None:
-        self._operator = operator
-        self._ti = ti
-        self._journal = journal
-        self._epoch = epoch
-        self._settings = settings
-        #: The pictures of all rows that were read.
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._operator = process.operator
+        self._journal = process.journal
+        self._epoch = process.epoch
+        self._settings = process.settings
+        #: The pictures of all rows that were read, and those known of that no row was found for yet.
         self.keys: set[str] = set()
+        self._missing = paid_keys(self._journal).keys() | self._journal.items("end").keys()
 
     def read(self, row: Row, *, only_known: bool) -> Picture | tuple[str, dict[str, Any]] | None:
         """
@@ -105,7 +57,7 @@ class Reader:
         stamp = self._stamp(row)
         seen = self._journal.get("seen", row.lookup)
         known = seen is not None and stamp and seen[0] == stamp
-        if not known and only_known and (stamp or seen is None):
+        if not known and only_known and (stamp or seen is None) and not self._missing:
             return None
         try:
             identity = seen[1] if known else _hidden(made.read())
@@ -116,6 +68,7 @@ class Reader:
             identity, known = seen[1], True
         key = key_of(identity, row.own)
         self.keys.add(key)
+        self._missing.discard(key)
         if end := self._kept(key):
             if not known:
                 self._journal.put("seen", row.lookup, [stamp, identity])
@@ -123,7 +76,9 @@ class Reader:
         fields = self._journal.get("record", f"{key}/0")
         record = record_from_json(fields) if fields else None
         exists = record is not None and is_paid(fields)
-        anew = exists and self._is_anew(record, key)
+        doubtful = exists and self._is_doubtful(record, key)
+        refused = record is not None and record.stage is Stage.REFUSED
+        anew = doubtful and (refused or self._operator.on_existing == OnExisting.RESUBMIT.value)
         begun = exists and not anew
         if only_known and not begun:
             return None
@@ -131,8 +86,8 @@ class Reader:
             made.read()
         slots, units, weight = made.price(record if begun else None)
         if isinstance(made, Reframed) and not made.needs_pass:
-            end = made.keep(external_id_of(self._ti, key)) | {"epoch": self._epoch, "settings": self._settings}
-            self._journal.put("end", key, end)
+            end = made.keep(external_id_of(self._process.ti, key))
+            self._process.keep_end(key, end)
             return key, end
         if units is None and begun:
             units = price_of(self._journal, key).units
@@ -140,15 +95,19 @@ class Reader:
             self._journal.put("seen", row.lookup, [stamp, identity])
         if not begun:
             self._check_price(slots, units)
-        return Picture(key, made, slots, units, weight, begun=begun, rejoins=begun, anew=anew)
+        return Picture(
+            key, made, slots, units, weight, begun=begun, rejoins=exists and not doubtful, doubtful=doubtful, anew=anew
+        )
 
     def _is_remembered(self, key: str) -> bool:
         record = self._journal.get("record", f"{key}/0")
         return self._journal.get("end", key) is not None or (record is not None and is_paid(record))
 
-    def _is_anew(self, record: Record | None, key: str) -> bool:
-        """Return whether a clear makes another task of a picture, as far as the journal can tell."""
+    def _is_doubtful(self, record: Record | None, key: str) -> bool:
+        """Return whether a clear may make another task of a picture: then it waits for a slot as new ones do."""
         on_existing = self._operator.on_existing
+        if record is not None and record.stage is Stage.REFUSED and record.earlier is not None:
+            record = record.earlier  # what stands
         if record is None or record.epoch >= self._epoch or on_existing == OnExisting.FAIL.value:
             return False
         end, price = self._journal.get("end", key), price_of(self._journal, key)

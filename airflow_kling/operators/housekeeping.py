@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
+from airflow_kling.api.faults import ApiFault
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
+from airflow_kling.lifecycle.batch_kept import entries_of, find_journals, records_of
 from airflow_kling.lifecycle.done import Done, DoneIds, failed_manifest, keep_done, read_done
 from airflow_kling.lifecycle.files import write_whole
-from airflow_kling.lifecycle.recover import Fate, Finding, Recovery, read_records
-from airflow_kling.lifecycle.report import Entry, as_csv, entry_of_done, entry_of_event, summed
+from airflow_kling.lifecycle.recover import MARGIN, Fate, Finding, Recovery, read_records
+from airflow_kling.lifecycle.report import Entry, as_csv, batch_of_event, entry_of_done, entry_of_event, summed
+from airflow_kling.lifecycle.submit import RESULT_LIFETIME
 from airflow_kling.operators.work import client_for, record_folder, record_path
 
 if TYPE_CHECKING:
@@ -51,7 +54,9 @@ def report(context: Mapping[str, Any], days: int, output_path: str) -> dict[str,
     today = datetime.now(UTC).date()
     since = today - timedelta(days=int(days) - 1)
     begin = since - LOOK_BACK
-    entries = [*_of_events(context, begin), *_of_kept(begin)]
+    batches = dict(_of_batches(begin))
+    told = [entry for entries in batches.values() for entry in entries]
+    entries = [*told, *_of_events(context, begin, batches), *_of_kept(begin)]
     rows = summed(entries, since)
     units = sum(row.units for row in rows)
     title = f"Kling: {units:,g} units in {int(days)} days"
@@ -72,13 +77,15 @@ def report(context: Mapping[str, Any], days: int, output_path: str) -> dict[str,
     }
 
 
-def _of_events(context: Mapping[str, Any], begin: date) -> Iterator[Entry]:
-    since = datetime(begin.year, begin.month, begin.day, tzinfo=UTC)
+def _of_events(context: Mapping[str, Any], begin: date, batches: Container[str]) -> Iterator[Entry]:
+    since = _midnight(begin)
     for asset in context["task"].inlets:
         events = context["inlet_events"][asset]
         if hasattr(events, "after"):  # Airflow 3
             events = events.after(since.isoformat())
         for event in events:
+            if batch_of_event(event.extra) in batches:
+                continue  # its journal tells of each task
             entry = entry_of_event(event.extra, event.source_dag_id, event.timestamp)
             if entry is not None and entry.at >= since:
                 yield entry
@@ -92,6 +99,44 @@ def _of_kept(begin: date) -> Iterator[Entry]:
         entry = entry_of_done(done)
         if entry is not None:
             yield entry
+
+
+def _of_batches(begin: date) -> Iterator[tuple[str, list[Entry]]]:
+    if record_path():
+        for name, found in find_journals(record_folder(record_path()), _midnight(begin).timestamp()):
+            if isinstance(found, ApiFault):
+                log.warning("A batch is missing in the report: %s", found)
+            else:
+                yield name, list(entries_of(found))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+class _Collected:
+    """
+    The tasks that were dealt with: by operators and recoveries, and by batches as far as those were read.
+
+    :param records: The folder of the records.
+    """
+
+    def __init__(self, records: Any) -> None:
+        self._done = DoneIds(records)
+        self.of_batches: set[str] = set()
+
+    def __contains__(self, task_id: object) -> bool:
+        return task_id in self.of_batches or task_id in self._done
+
+
+def _all_records(records: Any, collected: _Collected) -> Iterator[tuple[str, Record | ApiFault]]:
+    yield from read_records(records)
+    for name, found in find_journals(records, time.time() - RESULT_LIFETIME - MARGIN):
+        if isinstance(found, ApiFault):
+            yield name, found
+        else:
+            collected.of_batches |= found.items("done").keys()
+            yield from records_of(found)
 
 
 def recover(folder: str, output_path: str, min_age_hours: float) -> dict[str, Any]:
@@ -115,10 +160,11 @@ def recover(folder: str, output_path: str, min_age_hours: float) -> dict[str, An
         keep_done(records, Done(time.time(), manifest, record.origin))
         return manifest
 
-    recovery = Recovery(DoneIds(records), client_for(), store, min_age=float(min_age_hours) * 3600)
+    collected = _Collected(records)
+    recovery = Recovery(collected, client_for(), store, min_age=float(min_age_hours) * 3600)
     counts: Counter[Fate] = Counter()
     told: list[dict[str, Any]] = []
-    for finding in recovery.run(read_records(records)):
+    for finding in recovery.run(_all_records(records, collected)):
         counts[finding.fate] += 1
         if finding.fate is Fate.FAILED:
             _keep_failed(records, finding)

@@ -42,9 +42,7 @@ def tell_failed(context: Mapping[str, Any], end: End, output_path: str | None, l
 
     if end.outcome is not Outcome.FAILED:
         return
-    tags = tags_of(context["ti"], end.family, end.kling_conn_id)
-    _count("failed", 1, tags)
-    _count("units", end.units, tags)
+    count_failed(context, end)
     _keep(context, failed_manifest(end.family, end.task_id, end.kling_conn_id, end.units), output_path, log)
 
 
@@ -65,18 +63,41 @@ def tell_made(
     :param log: Where the line goes, if the manifest could not be kept.
     """
     *first, last = tasks
-    for task in (*first, last):
-        tags = tags_of(context["ti"], task.family, str(manifest["kling_conn_id"]))
-        _count("succeeded", 1, tags)
-        _count("units", task.units, tags)
-        if task.created_at and task.updated_at:
-            _send("timing", "wait", task.updated_at - task.created_at, tags)
+    count_made(context, (*first, last), str(manifest["kling_conn_id"]))
     if output_path is None:
         return  # nothing was stored: a recovery may still store it
     for task in first:
         part = {**manifest, "task_id": task.task_id, "outputs": [], "units": task.units}
         _keep(context, part, output_path, log, part_of=last.task_id)
     _keep(context, manifest, output_path, log)
+
+
+def count_failed(context: Mapping[str, Any], end: End) -> None:
+    """
+    Count a remote task that failed.
+
+    :param context: Airflow's context.
+    :param end: How the wait for it ended.
+    """
+    tags = tags_of(context["ti"], end.family, end.kling_conn_id)
+    _count("failed", 1, tags)
+    _count("units", end.units, tags)
+
+
+def count_made(context: Mapping[str, Any], tasks: Iterable[Task], kling_conn_id: str) -> None:
+    """
+    Count remote tasks that succeeded and were collected.
+
+    :param context: Airflow's context.
+    :param tasks: All of them.
+    :param kling_conn_id: The connection that made them.
+    """
+    for task in tasks:
+        tags = tags_of(context["ti"], task.family, kling_conn_id)
+        _count("succeeded", 1, tags)
+        _count("units", task.units, tags)
+        if task.created_at and task.updated_at:
+            _send("timing", "wait", task.updated_at - task.created_at, tags)
 
 
 def tags_of(ti: Any, family: str, kling_conn_id: str) -> dict[str, str]:

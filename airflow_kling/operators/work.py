@@ -60,30 +60,64 @@ def make_work(
     :param number: Of the step, from 0.
     :param source_size: Width and height in pixels that a reframing was planned for.
     """
-    step = step or operator
-    source = cache(step.read_source)
-    conn_id = operator.kling_conn_id
+    made_of, conn_id = step or operator, operator.kling_conn_id
 
-    def hash_input() -> str:
-        base_url = KlingHook(conn_id).account.base_url
-        return fingerprint(operator.family, source().identity, step.parameters(source()), conn_id, base_url)
-
-    def build(external_id: str) -> TaskRequest:
+    def build(source: Callable[[], Source], external_id: str) -> TaskRequest:
         # Found out before anything is paid: the place and the names of the results.
         if operator.output_name:
             check_names(operator.output_name, operator.slots())
         if operator.output_path and operator.wait_for_completion:
             check_writable(storage_path(operator.output_path))
-        return step.build_request(source(), external_id)
+        return made_of.build_request(source(), external_id)
 
-    ti = context["ti"]
+    return work_of(
+        operator,
+        context["ti"],
+        made_of,
+        build,
+        number=number,
+        conn_ids=(conn_id, *operator.fallback_conn_ids),
+        base_url=lambda: KlingHook(conn_id).account.base_url,
+        source_size=source_size,
+    )
+
+
+def work_of(
+    operator: KlingTaskBaseOperator,
+    ti: Any,
+    step: Step,
+    build: Callable[[Callable[[], Source], str], TaskRequest],
+    *,
+    number: int | str,
+    conn_ids: tuple[str, ...],
+    base_url: Callable[[], str],
+    source_size: tuple[int, int] | None,
+) -> Work:
+    """
+    Return what one remote task is to make once.
+
+    :param operator: With its fields rendered.
+    :param ti: The task instance.
+    :param step: What the task is made of.
+    :param build: Makes the request that is then sent, of what gives the source, and the id that we chose.
+    :param number: Of the step, see :func:`external_id_of`.
+    :param conn_ids: The connection, and those to fall back to.
+    :param base_url: Gives the address of the account.
+    :param source_size: Width and height in pixels that a reframing was planned for.
+    """
+    source = cache(step.read_source)
+
+    def hash_input() -> str:
+        parameters = step.parameters(source())
+        return fingerprint(operator.family, source().identity, parameters, operator.kling_conn_id, base_url())
+
     first_try = first_try_of_epoch(ti)
     return Work(
         family=operator.family,
         external_id=lambda epoch, generation: external_id_of(ti, number, epoch, generation),
-        build=build,
+        build=lambda external_id: build(source, external_id),
         fingerprint=cache(hash_input),
-        conn_ids=(conn_id, *operator.fallback_conn_ids),
+        conn_ids=conn_ids,
         epoch=first_try - 1,
         retried=ti.try_number > first_try,
         on_existing=OnExisting(operator.on_existing),

@@ -202,10 +202,10 @@ def test_a_picture_that_cost_less_makes_room_and_one_that_may_exist_does_not():
         state.add(picture(name))
     first, second = state.sends(0.0)
     assert state.on_fault(first, fault(FaultKind.INPUT), 1.0)
-    assert state.budget.admits(picture("c"))
+    assert state.budget.admit(picture("c"))
     assert state.on_fault(second, fault(FaultKind.UNKNOWN, Created.MAY_EXIST), 1.0)
-    assert state.budget.admits(picture("c"))
-    assert not state.budget.admits(picture("d", units=8.1))
+    state.budget.release("c", 0.0)
+    assert not state.budget.admit(picture("d", units=8.1))
 
 
 def test_what_a_picture_cost_in_the_end_counts():
@@ -216,7 +216,7 @@ def test_what_a_picture_cost_in_the_end_counts():
     state.on_task(sent, task(status=TaskStatus.SUCCEEDED), 1.0, single=False)
     state.on_end(sent, 9.5)
     assert state.budget.spent == 9.5
-    assert not state.budget.admits(picture("b", units=0.6))
+    assert not state.budget.admit(picture("b", units=0.6))
     state.on_end(sent, None)
     assert state.budget.spent == 8.0  # told again, and not paid again
 
@@ -289,17 +289,26 @@ def test_a_fault_of_the_account_stops_the_batch(kind):
     assert list(state.sends(100.0)) == []
 
 
-def test_a_fault_that_passes_is_tried_again_and_not_for_ever():
+@pytest.mark.parametrize(
+    ("kind", "created"),
+    [
+        (FaultKind.SERVER, Created.NO),
+        (FaultKind.CONNECTION, Created.MAY_EXIST),
+        (FaultKind.RATE, Created.MAY_EXIST),  # in asking for a task that was made
+        (FaultKind.CONCURRENCY, Created.MAY_EXIST),
+    ],
+)
+def test_a_fault_that_passes_is_tried_again_and_not_for_ever(kind, created):
     state, now, delays = batch(), 0.0, []
     state.add(picture("a"))
     for _ in range(TRIES - 1):
         (sent,) = state.sends(now)
-        assert state.on_fault(sent, fault(FaultKind.SERVER, retry_after=6.0), now) is None
+        assert state.on_fault(sent, fault(kind, created, retry_after=6.0), now) is None
         assert list(state.sends(now)) == []
         delays.append(state.wake_at(now, asking=False) - now)
         now += delays[-1]
     (sent,) = state.sends(now)
-    assert state.on_fault(sent, fault(FaultKind.SERVER), now) is not None
+    assert state.on_fault(sent, fault(kind, created), now) is not None
     assert delays == [6.0, 10.0, 20.0]
     assert state.stopped is None
 

@@ -289,6 +289,59 @@ def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path, content):
     assert "paid twice" in str(caught.value)
 
 
+def test_each_thread_of_a_process_that_was_overtaken_is_told(tmp_path):
+    old = opened(tmp_path)
+    old.put_durably("record", "a", record().to_json())
+    new = opened(tmp_path, 2)
+    told = []
+
+    def put(name):
+        try:
+            old.put_durably("record", name, record().to_json())
+        except ApiFault as fault:
+            told.append((name, fault.info.kind))
+
+    threads = [threading.Thread(target=put, args=(name,)) for name in "xyz"]
+    with old._writing:
+        for thread in threads:
+            thread.start()
+        while len(old._pending) < 3:
+            threads[0].join(0.001)
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == [(name, FaultKind.EXISTS) for name in "xyz"]
+    with pytest.raises(ApiFault, match="overtaken"):
+        old.commit()  # with nothing to store, too
+    assert set(new.items("record")) == {"a"}
+
+
+def test_an_id_that_an_overtaken_process_learnt_last_is_not_hidden_by_a_base(tmp_path):
+    old = opened(tmp_path)
+    JournalRecords(old, "k/0").save(record())
+    new = opened(tmp_path, 2)
+    JournalRecords(old, "k/0")._journal.put("record", "k/0", record(Stage.SUBMITTED, task_id="T1").to_json())
+    with pytest.raises(ApiFault, match="overtaken"):
+        old.commit()
+    new._segments *= 2  # so that it compacts
+    new.put_durably("end", "other", {})
+    assert JournalRecords(opened(tmp_path, 3), "k/0").load().task_id == "T1"
+
+
+def test_of_two_that_began_at_once_the_owner_is_believed(tmp_path, monkeypatch):
+    first, second = Journal(tmp_path), Journal(tmp_path)
+    first._id, second._id = "ffffffffffff", "000000000000"
+    first.open()
+    with monkeypatch.context() as patch:
+        real, looked = Journal._read_owner, []
+        patch.setattr(second, "_read_owner", lambda: real(second) if looked else looked.append(1) or "", raising=False)
+        second.open()
+    with pytest.raises(ApiFault, match="overtaken"):
+        first.put_durably("record", "k", {"stage": "intent", "external_task_id": "e1"})
+    kept = {"stage": "intent", "external_task_id": "e2"}
+    second.put_durably("record", "k", kept)
+    assert opened(tmp_path, 2).get("record", "k") == kept
+
+
 def test_a_damaged_record_is_not_taken_for_none(tmp_path):
     journal = opened(tmp_path)
     journal.put("record", "k", {"version": 99})

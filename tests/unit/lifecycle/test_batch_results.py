@@ -6,8 +6,11 @@ import json
 
 import pytest
 
-from airflow_kling.lifecycle.batch_results import Results, RowStatus, end_row, progress_text
+from airflow_kling.api.models import Task
+from airflow_kling.lifecycle.batch_results import Progress, Results, RowStatus, end_row, progress_text, row_of_end
 from airflow_kling.lifecycle.batch_rows import Row
+from airflow_kling.lifecycle.end import End
+from airflow_kling.lifecycle.wait import Outcome
 
 S, F, R, U, X, N = RowStatus
 
@@ -84,3 +87,25 @@ def test_progress(rate, words):
 
 def test_progress_at_the_end_tells_no_time():
     assert progress_text(results(S), 0, 1.0) == "1 of 1 pictures done, 0 running, 1 per second, 0 units"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told", "units", "passes"),
+    [
+        (Outcome.FAILED, 0.0, 8.0, ["p", "t"]),
+        (Outcome.FAILED, None, None, ["p", "t"]),
+        (Outcome.TIMED_OUT, 0.0, 8.0, None),  # what goes on has no price yet
+    ],
+)
+def test_units_of_earlier_passes_count_whatever_became_of_the_last(outcome, told, units, passes):
+    row = row_of_end(End(outcome, "t", "f", "c", units=told), 1.0, [Task("f", "p", units=8.0)])
+    assert (row["units"], row.get("passes"), row["task_id"]) == (units, passes, "t")
+
+
+def test_progress_is_told_at_a_readable_pace():
+    made = results(rows=10)
+    progress = Progress(made)
+    assert progress.text(0, 0.0).startswith("0 of 10")
+    made.end(1, end_row(S), "k")
+    assert (progress.text(1, 29.0), "0.033 per second" in progress.text(1, 30.0)) == ("", True)
+    assert progress.text(1, 31.0, force=True)
