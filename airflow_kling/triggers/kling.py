@@ -73,6 +73,8 @@ class KlingTaskTrigger(BaseTrigger):
             raise
         if decision.outcome in (Outcome.SUCCEEDED, Outcome.FAILED):
             slots.free(self.kling_conn_id)
+            if self.called_back:
+                self.log.info("Kling task %s: a poll has found its end before a callback did", self.kling_task_id)
         yield TriggerEvent(end_of(decision, self.kling_task_id, self.family, self.kling_conn_id).payload())
 
     async def on_kill(self) -> None:

@@ -62,6 +62,8 @@ def site(emulator, tmp_path_factory):
         deferred("unknown", "no-such-task"),
         {"task_id": "slot", "state": "deferred", "trigger": (SLOT, slot)},
         {"task_id": "late", "state": "success"},
+        # Airflow takes the trigger away a little later.
+        deferred("stopped", remote["done"]) | {"state": "failed"},
         {"task_id": "running", "state": "running"},
     ]
     with Site(tmp_path_factory.mktemp("callbacks"), "", **settings) as running:
@@ -190,6 +192,7 @@ def test_a_body_that_is_no_task(site, body):
     ("task_id", "word", "looks"),
     [
         pytest.param("late", "succeed", 0, id="late"),
+        pytest.param("stopped", "succeed", 0, id="stopped-by-a-user"),
         pytest.param("running", "succeed", 0, id="early"),
         pytest.param("slot", "succeed", 0, id="not-yet-submitted"),
         pytest.param("nonesuch", "succeed", 0, id="no-such-task"),

@@ -113,11 +113,14 @@ def test_no_address_where_nobody_is_deferred(serve, connect, context, sleeps, ch
 
 
 @pytest.mark.parametrize(("interval", "paced"), [(1, 6), (10, 60), (30, 60), (300, 300)])
-def test_called_back_trigger_polls_as_the_safety_net(serve, connect, fire, interval, paced):
+def test_called_back_trigger_polls_as_the_safety_net(serve, connect, fire, monkeypatch, caplog, interval, paced):
     connect(serve("processing", "succeed"))
+    monkeypatch.setattr(KlingTaskTrigger, "log", logging.getLogger("test"))
+    caplog.set_level(logging.INFO)
     event = fire(KlingTaskTrigger("T1", "image-expansion", "kling_default", interval, 4e9, called_back=True))
     assert event["outcome"] == "succeeded"
     assert 0.9 * paced <= fire.delays[0] <= 1.1 * paced
+    assert "before a callback did" in caplog.text
 
 
 async def test_trigger_that_a_callback_overtook_does_not_say_that_a_user_ended_it(caplog, monkeypatch):
