@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.collect import Edit, Fetch
     from airflow_kling.lifecycle.record import Record
     from airflow_kling.lifecycle.source import Source
+    from airflow_kling.media.reframe import Border
     from airflow_kling.operators.work import Step
 
 KEY_LENGTH = 32
@@ -103,6 +104,15 @@ class Plain:
         self.tasks.append(task)
         return False
 
+    def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
+        """
+        Return where the source lies in what was stored, by the outputs' index.
+
+        :param task: The last one.
+        """
+        borders: Mapping[int, Sequence[float]] = self._operator.borders(task)
+        return borders
+
     def edit(self) -> Edit | None:
         """Return what finishes the picture that came back, if anything does."""
         return None
@@ -122,6 +132,7 @@ class Reframed(Plain):
         self._plan: Any = None
         self._todo: Any = None
         self._read = False
+        self._borders: dict[int, Border] = {}
 
     def read(self) -> str:
         self._read = True
@@ -185,8 +196,11 @@ class Reframed(Plain):
         """Return the slots of the next pass, and the bytes that its picture holds."""
         return self._todo.passes[0].n, 4 * len(self._picture().data)
 
+    def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
+        return self._borders
+
     def edit(self) -> Edit | None:
-        inner = edit_of(self._operator, self._plan, self._todo.after, self._original)
+        inner = edit_of(self._operator, self._plan, self._todo.after, self._original, self._borders)
 
         def edit(stream: Any, output: Any) -> bytes | None:
             with PIXELS:
@@ -237,7 +251,7 @@ def store(
     """
     task = made.tasks[-1]
     stored = collect(task, place, fetch, renew=lambda: renew(task), name=name or DEFAULT_NAME, edit=made.edit())
-    row = manifest(task, kling_conn_id, stored)
+    row = manifest(task, kling_conn_id, stored, borders=made.borders(task))
     return end_row(
         RowStatus.SUCCEEDED,
         task_id=task.task_id,
