@@ -28,8 +28,8 @@ from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch import Batch, Budget, Picture
 from airflow_kling.lifecycle.batch_journal import Journal, JournalRecords
 from airflow_kling.lifecycle.batch_quota import Quota
-from airflow_kling.lifecycle.batch_results import Results, RowStatus, end_row, progress_text
-from airflow_kling.lifecycle.batch_rows import Row, read_rows
+from airflow_kling.lifecycle.batch_results import Results, RowStatus, end_row, progress, progress_text
+from airflow_kling.lifecycle.batch_rows import PROGRESS, RESULTS, Row, read_rows
 from airflow_kling.lifecycle.collect import check_names, check_writable
 from airflow_kling.lifecycle.end import end_of, end_text
 from airflow_kling.lifecycle.files import write_whole
@@ -48,6 +48,7 @@ from airflow_kling.operators.batch_reading import (
     price_of,
     return_large_blocks,
 )
+from airflow_kling.operators.links import push_batch_links
 from airflow_kling.operators.work import RECORD_FOLDER, epoch_of, external_id_of, first_try_of_epoch, record_path
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class BatchRun:
         """
         operator = self._operator
         return_large_blocks()
+        push_batch_links(self._context, operator.output_path)
         check_writable(self._place)
         # Before all that may fail: a later try then knows that this one sent nothing.
         self._journal.open(self._ti.try_number, resumed=self._resumed)
@@ -513,7 +515,7 @@ class BatchRun:
 
     def _outcome(self) -> dict[str, Any]:
         outcome = {
-            "results": str(self._results_path),
+            RESULTS: str(self._results_path),
             "family": self._operator.family,
             "rows": len(self._results),
             "counts": self._results.counts(),
@@ -526,7 +528,7 @@ class BatchRun:
 
     def _write_results(self) -> None:
         write_whole(self._results_path, b"".join(self._results.lines()))
-        self._ti.xcom_push(key="results", value=str(self._results_path))
+        self._ti.xcom_push(key=RESULTS, value=str(self._results_path))
 
     # -- deferring -------------------------------------------------------------------------------------------------
 
@@ -587,6 +589,8 @@ class BatchRun:
         rate = (results.done - first[1]) / seconds if seconds > 0 else 0.0
         self._reports.append((now, results.done))
         self._operator.log.info("%s", progress_text(results, len(self.batch.running), rate))
+        with suppress(Exception):  # what is paid is not lost because nobody can be told
+            self._ti.xcom_push(key=PROGRESS, value=progress(results, len(self.batch.running)))
 
 
 def _has(tasks: Iterable[Task], task: Task) -> bool:
