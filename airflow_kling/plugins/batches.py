@@ -173,8 +173,7 @@ class Results:
     def _item(self, entry: int) -> Item:
         number, at = self.index.place(entry)
         row = self.row(number)
-        outputs = row["outputs"] if at >= 0 else []
-        output = outputs[at] if at < len(outputs) else {}
+        output = row["outputs"][at] if 0 <= at < len(row["outputs"]) else {}
         return Item(self._instance, row, output, (self._instance.task_id, self._instance.map_index, number, at))
 
     def row(self, row: int) -> Manifest:
