@@ -271,7 +271,11 @@ class Single:
 
     @property
     def money(self) -> Money:
-        manifests = {item.key[:3]: item.manifest for item in self._items if item.manifest}
+        # A batch whose rows cannot be shown has told its sum.
+        told = (
+            (item.key[:3], item.manifest or (item.instance.batch and item.instance.batch.told)) for item in self._items
+        )
+        manifests = {key: manifest for key, manifest in told if manifest}
         units = [number(manifest.get("units")) for manifest in manifests.values()]
         return Money(_sum(units), _sum(price(each) for each in manifests.values()), units.count(None))
 

@@ -143,7 +143,7 @@ function cardOf(item) {
 
 const nameOf = (item) => item.task_id + (item.map_index < 0 ? "" : ` [${item.label || item.map_index}]`)
   + (item.row === null ? "" : ` #${item.row} ${lastOf(item.source?.text)}`);
-const lastOf = (place) => (place || "").split("/").pop();
+const lastOf = (place) => (place || "").startsWith("task ") ? "" : (place || "").split("/").pop();
 
 function line(item) {
   if (item.batch) return `batch of ${plain(item.batch.rows ?? 0)} pictures`;
