@@ -36,7 +36,7 @@ from airflow_kling.plugins.items import (
     uri_of,
     usual_seconds,
 )
-from airflow_kling.plugins.thumbnails import CONTENT_TYPE, Cache, picture_size, thumbnail
+from airflow_kling.plugins.thumbnails import Cache, content_type, picture_size, thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -332,7 +332,7 @@ def _thumbnail_answer(request: Request, uri: str, dag_id: str, hostname: str | N
             if key:
                 _cache.put(key, content)
     # Airflow packs answers; a packed picture is no smaller.
-    return Response(content, media_type=CONTENT_TYPE, headers={**tagged, "Content-Encoding": "identity"})
+    return Response(content, media_type=content_type(content), headers={**tagged, "Content-Encoding": "identity"})
 
 
 def _border_answer(uri: str, dag_id: str, hostname: str | None, fields: dict[str, Any]) -> Response:

@@ -6,7 +6,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sized
-from typing import BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from airflow_kling.plugins.files import MediaFault, storage_errors
 
@@ -19,8 +19,7 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_SCANS = 100
 """Of a JPEG: each goes over all of its pixels, and takes no more than some bytes to ask for."""
 CACHE_BYTES = 48 * 1024 * 1024
-CONTENT_TYPE = "image/webp"
-_QUALITY = {"small": 74, "large": 82}
+_QUALITY = {"small": 78, "large": 85}
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _STEP = 1 << 20
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
@@ -90,10 +89,23 @@ def thumbnail(stream: BinaryIO, size: int, variant: str) -> bytes:
             # Scaled before it is turned: a turned picture is another one of that size.
             scaled.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
             content = io.BytesIO()
-            ImageOps.exif_transpose(scaled).save(content, "WEBP", quality=_QUALITY[variant], method=1, exif=b"")
+            # WebP is a tenth smaller, and takes twenty times as long to make.
+            form: dict[str, Any] = {"format": "WEBP", "method": 1} if scaled.mode == "RGBA" else {"format": "JPEG"}
+            upright = ImageOps.exif_transpose(scaled)
+            upright.info.clear()  # comments and all else that would be written with it
+            upright.save(content, quality=_QUALITY[variant], **form)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
         raise MediaFault("the picture is damaged", 415) from None
     return content.getvalue()
+
+
+def content_type(content: bytes) -> str:
+    """
+    Return the content type of a thumbnail.
+
+    :param content: Of :func:`thumbnail`.
+    """
+    return "image/jpeg" if content.startswith(_JPEG) else "image/webp"
 
 
 def _read_picture(stream: BinaryIO, size: int) -> BinaryIO:
