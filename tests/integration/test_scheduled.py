@@ -15,6 +15,7 @@ from pathlib import Path
 import airflow
 import pytest
 import requests
+from leak_search import keep_deleted
 
 from airflow_kling.demo.home import free_port, ui_environment
 
@@ -97,6 +98,11 @@ def site(airflow_environment, kling_emulator, photograph, tmp_path):
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "no_proxy": "127.0.0.1,localhost",
     }
+    migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(
+        migrate, env=environment | {"AIRFLOW_HOME": str(home)}, check=True, capture_output=True, timeout=LIMIT
+    )
+    keep_deleted(home / "airflow.db")
     with Site(home, environment) as started:
         known = "select dag_id from dag where dag_id in ('kling_expand_to_video', 'kling_publish')"
         started.wait("the DAGs are read", lambda: len(started.query(known)) == 2)
