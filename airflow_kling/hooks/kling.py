@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -168,6 +168,7 @@ class KlingHook(HttpHook):
         include_urls: bool = False,
         edit: Edit | None = None,
         earlier: Sequence[Task] = (),
+        borders: Mapping[int, Sequence[float]] | None = None,
     ) -> dict[str, Any]:
         """
         Store what a task made and its manifest beside it; returns the manifest.
@@ -178,6 +179,7 @@ class KlingHook(HttpHook):
         :param include_urls: Whether the manifest holds the signed links.
         :param edit: Is shown every whole download before it is stored, and may have other bytes stored instead.
         :param earlier: The tasks of the passes before it.
+        :param borders: See :func:`airflow_kling.lifecycle.collect.manifest`; asked once all is stored.
         :raises KlingError: where a result cannot be downloaded, or is not what it should be.
         """
         directory, name = storage_path(output_path) if output_path else None, output_name or DEFAULT_NAME
@@ -192,7 +194,8 @@ class KlingHook(HttpHook):
                     name=name,
                     edit=edit,
                 )
-        made = manifest(task, self.kling_conn_id, stored, include_urls=include_urls, earlier=earlier)
+        links = {"include_urls": include_urls}
+        made = manifest(task, self.kling_conn_id, stored, **links, earlier=earlier, borders=borders)
         if directory is not None:
             store_manifest(made, directory, name, task.task_id)
         how = "collected" if directory is not None else "has ended"

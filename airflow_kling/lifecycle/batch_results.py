@@ -331,6 +331,17 @@ def progress_text(results: Results, running: int, per_second: float) -> str:
     )
 
 
+def progress(results: Results, running: int) -> dict[str, float]:
+    """
+    Return how far a batch is, in numbers.
+
+    :param results: So far.
+    :param running: Remote tasks under way.
+    """
+    numbers = {"rows": len(results), "done": results.done, "failed": results.bad, "running": running}
+    return numbers | {"units": results.units}
+
+
 def _span(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -23,6 +23,9 @@ from airflow_kling.lifecycle.source import is_manifest
 RESULTS = "results"
 """The key of a batch's own result that names its results manifest."""
 
+PROGRESS = "progress"
+"""The XCom that tells how far a batch is."""
+
 ENDINGS = (".jpg", ".jpeg", ".png")
 MANIFESTS = (".jsonl", ".ndjson", ".csv")
 IMAGE = "image"

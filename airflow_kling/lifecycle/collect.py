@@ -171,6 +171,7 @@ def manifest(
     *,
     include_urls: bool = False,
     earlier: Sequence[Task] = (),
+    borders: Mapping[int, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """
     Return what every operator gives as XCom; what is not known is None.
@@ -180,8 +181,9 @@ def manifest(
     :param stored: Where its outputs lie, by index.
     :param include_urls: Whether to add the signed links, which XCom then shows.
     :param earlier: The tasks of the passes before it: ``units`` is the sum, and ``passes`` has the ids of all.
+    :param borders: Where the source lies in the outputs, by index: left, top, right, bottom, as shares of the output.
     """
-    stored = stored or {}
+    stored, borders = stored or {}, borders or {}
     passes = {"passes": [each.task_id for each in (*earlier, task)]} if earlier else {}
     return {
         "family": task.family,
@@ -190,7 +192,9 @@ def manifest(
         "kling_conn_id": kling_conn_id,
         "status": task.status.value,
         "outputs": [
-            _output_row(output, stored.get(output.index)) | ({"url": output.url} if include_urls else {})
+            _output_row(output, stored.get(output.index))
+            | ({"border": list(borders[output.index])} if output.index in borders else {})
+            | ({"url": output.url} if include_urls else {})
             for output in task.outputs
         ],
         "units": total_units((*earlier, task)),

@@ -59,6 +59,8 @@ _NUMBER = r"\d{1,9}(?:\.\d{1,400})?"
 AspectRatio: TypeAlias = str | int | float | Decimal | Fraction
 Anchor: TypeAlias = str | tuple[float, float]
 Sides: TypeAlias = tuple[float, float, float, float] | Mapping[str, float]
+#: Left, top, right and bottom of a source in what was made of it, as shares of that; outside of 0 to 1 where it is cut.
+Border: TypeAlias = tuple[float, float, float, float]
 
 
 class Box(NamedTuple):
@@ -391,6 +393,15 @@ class Plan:
             round((bottom - frame.top) * down),
         )
 
+    @property
+    def border(self) -> Border:
+        """Where the source lies in the final picture."""
+        frame, (width, height) = self.frame, self.source
+        across, upright = (-frame.left, width - frame.left), (-frame.top, height - frame.top)
+        return _shares(
+            across[0] / frame.width, upright[0] / frame.height, across[1] / frame.width, upright[1] / frame.height
+        )
+
     def after(self, width: int, height: int) -> Plan:
         """
         Return the plan for what is left once the first pass came back.
@@ -425,6 +436,24 @@ def plan(width: int, height: int, **target: Any) -> Plan:
     :raises InputFault: for a target that makes no sense, and where nothing that ``fit`` allows reaches it.
     """
     return Target(**target).plan(width, height)
+
+
+def border_of_ratios(up: float, down: float, left: float, right: float) -> Border:
+    """
+    Return where a picture lies in what one expansion makes of it, whatever its size.
+
+    :param up: New canvas above, as a multiple of the picture's height.
+    :param down: New canvas below, as a multiple of the picture's height.
+    :param left: New canvas on the left, as a multiple of the picture's width.
+    :param right: New canvas on the right, as a multiple of the picture's width.
+    """
+    wide, high = 1 + left + right, 1 + up + down
+    return _shares(left / wide, up / high, (1 + left) / wide, (1 + up) / high)
+
+
+def _shares(*shares: float | Fraction) -> Border:
+    left, top, right, bottom = (round(float(share), 6) + 0.0 for share in shares)
+    return left, top, right, bottom
 
 
 # --- planning ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from airflow_kling.operators.push import push
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
     from airflow_kling.api.faults import ApiFault
+    from airflow_kling.api.models import Task
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.pressure import Pressure
     from airflow_kling.lifecycle.source import Source
@@ -149,6 +150,14 @@ class KlingTaskBaseOperator(BaseOperator):
 
     def finishing(self) -> Mapping[str, Any]:
         """Return what is done to a result after it was paid for: files made in another way are not reused."""
+        return {}
+
+    def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
+        """
+        Return where the source lies in what a task made of it, by the outputs' index; empty where it lies nowhere.
+
+        :param task: A task that succeeded.
+        """
         return {}
 
     def estimate(self) -> str:
@@ -324,7 +333,13 @@ class KlingTaskBaseOperator(BaseOperator):
         hook = KlingHook(end.kling_conn_id)
         tell_failed(context, end, self.output_path, self.log)
         task = hook.succeeded(end, self.timeout)
-        manifest = hook.collect(task, self.output_path, output_name=self.output_name, include_urls=self.include_urls)
+        manifest = hook.collect(
+            task,
+            self.output_path,
+            output_name=self.output_name,
+            include_urls=self.include_urls,
+            borders=self.borders(task),
+        )
         tell_made(context, [task], manifest, self.output_path, self.log)
         if self.reuse:
             from airflow_kling.operators.work import keep_for_reuse

@@ -20,6 +20,7 @@ from airflow_kling.lifecycle.batch import Batch
 from airflow_kling.lifecycle.batch_kept import spent
 from airflow_kling.lifecycle.batch_prices import paid_keys
 from airflow_kling.lifecycle.batch_results import Results, RowStatus, cost_of, end_row
+from airflow_kling.lifecycle.batch_rows import RESULTS
 from airflow_kling.operators.batch_process import Process
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _warn_of_unfinished(process: Process, results: Results) -> None:
 
 def _outcome(process: Process, results: Results) -> dict[str, Any]:
     outcome = {
-        "results": str(process.results_path),
+        RESULTS: str(process.results_path),
         "family": process.operator.family,
         "rows": len(results),
         "counts": results.counts(),

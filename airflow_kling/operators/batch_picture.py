@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.collect import Edit, Fetch
     from airflow_kling.lifecycle.record import Record
     from airflow_kling.lifecycle.source import Source
+    from airflow_kling.media.reframe import Border
     from airflow_kling.operators.work import Step
 
 
@@ -113,6 +114,15 @@ class Plain:
         self.tasks.append(task)
         return False
 
+    def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
+        """
+        Return where the source lies in what was stored, by the outputs' index.
+
+        :param task: The last one.
+        """
+        borders: Mapping[int, Sequence[float]] = self._operator.borders(task)
+        return borders
+
     def edit(self) -> Edit | None:
         """Return what finishes the picture that came back, if anything does."""
         return None
@@ -132,6 +142,7 @@ class Reframed(Plain):
         self._plan: Any = None
         self._todo: Any = None
         self._read = False
+        self._borders: dict[int, Border] = {}
 
     def read(self) -> str:
         identity = self._original().source.identity
@@ -200,8 +211,11 @@ class Reframed(Plain):
         """Return the slots of the next pass, and the bytes that its picture holds."""
         return self._todo.passes[0].n, 4 * len(self._picture().data)
 
+    def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
+        return self._borders
+
     def edit(self) -> Edit | None:
-        inner = edit_of(self._operator, self._plan, self._todo.after, self._original)
+        inner = edit_of(self._operator, self._plan, self._todo.after, self._original, self._borders)
 
         def edit(stream: Any, output: Any) -> bytes | None:
             with PIXELS:

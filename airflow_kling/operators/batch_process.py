@@ -6,15 +6,18 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch_journal import Journal
 from airflow_kling.lifecycle.batch_kept import note_done
-from airflow_kling.lifecycle.batch_results import Results
+from airflow_kling.lifecycle.batch_results import Results, progress
+from airflow_kling.lifecycle.batch_rows import PROGRESS, RESULTS
 from airflow_kling.lifecycle.collect import check_names, check_writable
 from airflow_kling.lifecycle.files import OBJECT_STORES, write_whole
 from airflow_kling.operators.batch_accounts import Accounts
+from airflow_kling.operators.links import push_batch_links
 from airflow_kling.operators.work import (
     epoch_of,
     external_id_of,
@@ -56,6 +59,7 @@ class Process:
 
         :param resumed: Whether an earlier process of this try left a journal.
         """
+        push_batch_links(self.context, self.operator.output_path)
         check_writable(self.place)
         # Before all that may fail: a later try then knows that this one sent nothing.
         self.journal.open(self._first_try(), resumed=resumed)
@@ -105,4 +109,14 @@ class Process:
         :param results: Of all rows.
         """
         write_whole(self.results_path, b"".join(results.lines()))
-        self.ti.xcom_push(key="results", value=str(self.results_path))
+        self.ti.xcom_push(key=RESULTS, value=str(self.results_path))
+
+    def tell_progress(self, results: Results, running: int) -> None:
+        """
+        Tell Airflow how far the batch is, for those who look at its page.
+
+        :param results: Of all rows, so far.
+        :param running: Remote tasks under way.
+        """
+        with suppress(Exception):  # what is paid is not lost because nobody can be told
+            self.ti.xcom_push(key=PROGRESS, value=progress(results, running))

@@ -163,3 +163,4 @@ class BatchRun:
     def _report(self, *, force: bool = False) -> None:
         if text := self._progress.text(len(self.batch.running), time.time(), force=force):
             self._operator.log.info("%s", text)
+            self.process.tell_progress(self.results, len(self.batch.running))

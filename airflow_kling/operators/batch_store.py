@@ -82,7 +82,7 @@ class Storer:
             name=process.operator.output_name or DEFAULT_NAME,
             edit=made.edit(),
         )
-        told = manifest(task, conn_id, stored, earlier=earlier)
+        told = manifest(task, conn_id, stored, earlier=earlier, borders=made.borders(task))
         names = ("task_id", "family", "kling_conn_id", "outputs", "units")
         return end_row(RowStatus.SUCCEEDED, **{name: told[name] for name in names}, passes=told.get("passes", ()))
 

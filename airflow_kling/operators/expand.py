@@ -21,7 +21,7 @@ from airflow_kling.lifecycle.source import check_image_source
 from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
 
 if TYPE_CHECKING:
-    from airflow_kling.api.models import ExpandRequest
+    from airflow_kling.api.models import ExpandRequest, Task
     from airflow_kling.lifecycle.pressure import Pressure
     from airflow_kling.lifecycle.source import Source
     from airflow_kling.media.reframe import Target
@@ -39,6 +39,8 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     the last one made. The final picture is cut to the aspect, to a pixel, where it is stored, and its row in the
     manifest then says ``edited``. With several passes the manifest's ``task_id`` is the last one's, ``passes`` has all
     of them, and ``units`` is their sum. A picture that needs no pass is stored as it is, and nothing is paid.
+    ``border`` in a row is where the source lies in that picture: left, top, right and bottom as shares of it, outside
+    of 0 to 1 where the source is cut.
 
     What is constant is checked when the DAG is parsed, everything before anything is sent. Beside the parameters
     below it takes those of :class:`~airflow_kling.operators.base.KlingTaskBaseOperator`.
@@ -195,6 +197,12 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
             return {}
         names = (*SIDES, *SHAPES, "anchor", "fit", "max_crop", "for_video", "preserve_original", "n")
         return {name: str(getattr(self, name)) for name in names}
+
+    def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
+        from airflow_kling.media.reframe import border_of_ratios
+
+        border = border_of_ratios(**{side: check_ratio(side, getattr(self, side)) for side in SIDES})
+        return {output.index: border for output in task.outputs}
 
     def estimate(self) -> str:
         if not self.reframes:

@@ -91,8 +91,22 @@ def push_links(
     :param kling_conn_id: The connection that knows it.
     :param output_path: Folder or prefix for the results.
     """
+    _push_links(context, output_path, lambda: _task_address(task_id, family, kling_conn_id))
+
+
+def push_batch_links(context: Mapping[str, Any], output_path: str | None) -> None:
+    """
+    Push the links of a batch, which has no single remote task, as :func:`push_links`.
+
+    :param context: Airflow's context.
+    :param output_path: Folder or prefix for the results.
+    """
+    _push_links(context, output_path, lambda: "")
+
+
+def _push_links(context: Mapping[str, Any], output_path: str | None, task_address: Callable[[], str]) -> None:
     links: dict[str, Callable[[], str]] = {
-        KlingTaskLink.xcom_key: lambda: _task_address(task_id, family, kling_conn_id),
+        KlingTaskLink.xcom_key: task_address,
         KlingFilesLink.xcom_key: lambda: _folder_page(output_path),
         KlingRunLink.xcom_key: lambda: run_page(context["ti"]),
     }

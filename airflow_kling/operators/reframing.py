@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.collect import Fetch
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.pressure import Pressure
-    from airflow_kling.media.reframe import Plan
+    from airflow_kling.media.reframe import Border, Plan
     from airflow_kling.operators.expand import KlingExpandImageOperator
 
 MAX_SIDE = 65_500
@@ -186,13 +186,15 @@ class Reframing:
 
     def _finish(self, hook: KlingHook, tasks: list[Task], plan: Plan, last: Plan) -> dict[str, Any]:
         operator = self._operator
+        borders: dict[int, Border] = {}
         collected = hook.collect(
             tasks[-1],
             operator.output_path,
             output_name=operator.output_name,
             include_urls=operator.include_urls,
-            edit=edit_of(operator, plan, last.after, self._original),
+            edit=edit_of(operator, plan, last.after, self._original, borders),
             earlier=tasks[:-1],
+            borders=borders,
         )
         if tasks[1:]:
             operator.log.info("%d passes, %s units in all", len(tasks), collected["units"])
@@ -227,6 +229,7 @@ def edit_of(
     plan: Plan,
     rest_of: Callable[[int, int], Plan],
     original: Callable[[], Original],
+    borders: dict[int, Border],
 ) -> Edit:
     """
     Return what finishes the picture that came back from the last pass, where it is stored.
@@ -235,6 +238,7 @@ def edit_of(
     :param plan: The whole plan.
     :param rest_of: Gives what is left of it, for a width and height that came back.
     :param original: Gives the picture that all began with.
+    :param borders: Takes where the source lies in each picture, by its index.
     """
 
     def edit(stream: BinaryIO, output: Output) -> bytes | None:
@@ -242,6 +246,7 @@ def edit_of(
         if rest.lost > plan.lost + WORTH_A_WARNING:
             text = "Picture %d came back in another shape than ordered: %.0f %% of the source is cut off"
             operator.log.warning(text, output.index, 100 * rest.lost)
+        borders[output.index] = rest.border
         return finish_picture(stream, rest, original().data if operator.preserve_original else None)
 
     return edit
@@ -264,7 +269,7 @@ def keep_picture(operator: KlingExpandImageOperator, plan: Plan, original: Origi
         name=operator.output_name or DEFAULT_NAME,
         edit=lambda stream, _: finish_picture(stream, plan),
     )
-    row = manifest(task, operator.kling_conn_id, stored)
+    row = manifest(task, operator.kling_conn_id, stored, borders={0: plan.border})
     return row | {"task_id": None, "units": 0.0}
 
 

@@ -23,18 +23,20 @@ from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from airflow_kling.plugins import runs
+from airflow_kling.plugins.batches import open_batches, open_results
 from airflow_kling.plugins.files import MediaFault, Opened, open_media, roots_of, storage_errors
 from airflow_kling.plugins.items import (
     Instance,
     Run,
     as_json,
     border,
+    page_of,
     source_place,
     summary,
     uri_of,
     usual_seconds,
 )
-from airflow_kling.plugins.thumbnails import CONTENT_TYPE, Cache, picture_size, thumbnail
+from airflow_kling.plugins.thumbnails import Cache, content_type, picture_size, thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ _FOLDER = Path(__file__).parent / "static"
 #: Open at a time: each holds a thread while it is read, and some megabytes of a bucket's file.
 MAX_STREAMS = 32
 
-_cache = Cache()
+_cache: Cache[bytes] = Cache()
 _streams: WeakSet[ExitStack] = WeakSet()
 _streams_lock = threading.Lock()
 
@@ -140,6 +142,7 @@ def make_app() -> FastAPI:
         ("/items", _items, READ_ALL),
         ("/media/{task_id}/{map_index}/{row}/{at}/{variant}", _media, READ_XCOM),
         ("/source/{task_id}/{map_index}/{variant}", _source, READ_ALL),
+        ("/source/{task_id}/{map_index}/{row}/{variant}", _source_of_row, READ_ALL),
     ):
         app.add_api_route(RUN + path, route, methods=["GET"], dependencies=rights)
     return app
@@ -183,24 +186,24 @@ def _items(
     known = runs.run_of(dag_id, run_id)
     if known is None:
         raise HTTPException(404, "No such run")
-    run = Run(runs.instances_of(dag_id, run_id))
-    in_task = [
-        item
-        for item in run.items
-        if task_id in (None, item.instance.task_id) and map_index in (None, item.instance.map_index)
-    ]
-    chosen = [item for item in in_task if group in (None, item.group)]
-    page = chosen[offset : offset + limit]
-    by = {item.key: run.submitter(item) for item in page}
-    fields = runs.rendered_fields(dag_id, run_id, {(each.task_id, each.map_index) for each in by.values()})
-    rows = [as_json(item, fields.get((by[item.key].task_id, by[item.key].map_index), {}), run) for item in page]
+    instances = runs.instances_of(dag_id, run_id)
+    roots = _roots(dag_id)
+    wanted = sorted(instances, key=lambda each: (each.task_id, each.map_index) != (task_id, map_index))
+    with open_batches(wanted, roots) as (opened, reasons):
+        run = Run(instances, opened, reasons)
+        sections = run.sections(task_id, map_index)
+        page = page_of(sections, group, offset, limit)
+        by = {item.key: run.submitter(item) for item in page}
+        fields = runs.rendered_fields(dag_id, run_id, {(each.task_id, each.map_index) for each in by.values()})
+        rows = [as_json(item, fields.get((by[item.key].task_id, by[item.key].map_index), {}), run) for item in page]
+        told = summary(sections)
     waiting = {row["task_id"] for row in rows if row["group"] == "waiting"}
     here = [item for item in run.items if item.instance.task_id in waiting and item.output]
     earlier = runs.earlier_results(dag_id, run_id, waiting)
     return {
         "run": known,
-        "summary": summary(in_task),
-        "total": len(chosen),
+        "summary": told,
+        "total": told[group or "total"],
         "items": rows,
         "usual": {
             name: usual_seconds(
@@ -208,7 +211,8 @@ def _items(
             )
             for name in waiting
         },
-        "roots": bool(_roots(dag_id)),
+        "roots": bool(roots),
+        "cut": [name for (name, _), results in opened.items() if results.index.truncated],
         "now": datetime.now(UTC).isoformat(),
     }
 
@@ -229,7 +233,11 @@ def _stored_output(
     """Return the place that the task's own result names, and the worker that wrote it."""
     instance = _instance(dag_id, run_id, task_id, map_index)
     try:
-        uri = uri_of(instance.rows[row]["outputs"][at])
+        if instance.batch is not None:
+            with open_results(instance, _roots(dag_id)) as results:
+                uri = results.output(row, at)
+        else:
+            uri = uri_of(instance.rows[row]["outputs"][at])
     except IndexError:
         raise HTTPException(404, "The task's result names no such file") from None
     if uri is None:
@@ -248,6 +256,20 @@ def _stored_source(
     if place is None or not instance.rows:
         raise HTTPException(404, "No stored picture is known to be the source")
     return place, instance.hostname, fields
+
+
+def _stored_source_of_row(
+    dag_id: DagId, run_id: RunId, task_id: TaskId, map_index: MapIndex, row: Position
+) -> tuple[str, str | None]:
+    """Return the place of the picture that a worker has read for a row of a batch."""
+    instance = _instance(dag_id, run_id, task_id, map_index)
+    with open_results(instance, _roots(dag_id)) as results:
+        told = results.row(row)
+    place = source_place(told.get("source"))
+    # As of a task: that a worker could read it shows in what was made.
+    if place is None or not told["outputs"]:
+        raise HTTPException(404, "No stored picture is known to be the source")
+    return place, instance.hostname
 
 
 async def _media(
@@ -271,6 +293,16 @@ async def _source(
     uri, hostname, fields = stored
     if variant == "border":
         return await to_thread.run_sync(_border_answer, uri, dag_id, hostname, fields, limiter=_makers())
+    return await to_thread.run_sync(_thumbnail_answer, request, uri, dag_id, hostname, variant, limiter=_makers())
+
+
+async def _source_of_row(
+    request: Request,
+    dag_id: DagId,
+    stored: Annotated[tuple[str, str | None], Depends(_stored_source_of_row)],
+    variant: Literal["small", "large"],
+) -> Response:
+    uri, hostname = stored
     return await to_thread.run_sync(_thumbnail_answer, request, uri, dag_id, hostname, variant, limiter=_makers())
 
 
@@ -300,7 +332,7 @@ def _thumbnail_answer(request: Request, uri: str, dag_id: str, hostname: str | N
             if key:
                 _cache.put(key, content)
     # Airflow packs answers; a packed picture is no smaller.
-    return Response(content, media_type=CONTENT_TYPE, headers={**tagged, "Content-Encoding": "identity"})
+    return Response(content, media_type=content_type(content), headers={**tagged, "Content-Encoding": "identity"})
 
 
 def _border_answer(uri: str, dag_id: str, hostname: str | None, fields: dict[str, Any]) -> Response:

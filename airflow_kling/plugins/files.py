@@ -125,19 +125,31 @@ def open_media(uri: str, roots: Sequence[Root], *, hostname: str | None = None) 
     :param hostname: The worker that wrote it, for what to say where a local file is not here.
     :raises MediaFault: for anything but a picture, clip or sound under a root.
     """
+    with open_stored(uri, roots, hostname=hostname) as (stream, size, tag):
+        yield Opened(stream, size, _content_type(stream), tag)
+
+
+@contextmanager
+def open_stored(
+    uri: str, roots: Sequence[Root], *, hostname: str | None = None
+) -> Iterator[tuple[BinaryIO, int, str | None]]:
+    """
+    Open a stored file of any kind; gives its stream, its size in bytes, and its tag as :class:`Opened` has it.
+
+    :param uri: As a result names it.
+    :param roots: What may be read.
+    :param hostname: The worker that wrote it, for what to say where a local file is not here.
+    :raises MediaFault: for what lies under no root.
+    """
     if not roots:
         raise MediaFault("[kling] media_roots is not set: no stored file is shown")
     scheme, authority, path = _parts(uri)
     with (
         _open_local(path, roots, hostname)
         if scheme == "file"
-        else _open_remote(uri, scheme, authority, path, roots) as (
-            stream,
-            size,
-            tag,
-        )
+        else _open_remote(uri, scheme, authority, path, roots) as found
     ):
-        yield Opened(stream, size, _content_type(stream), tag)
+        yield found
 
 
 @contextmanager

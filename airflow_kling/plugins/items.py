@@ -1,19 +1,23 @@
-"""What a run page shows, made of manifests, states and rendered fields: pure."""
+"""What a run page shows, made of manifests, states, rendered fields and the rows of batches: pure."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow_kling.api.checks import is_url
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION, OutputKind
 from airflow_kling.api.redact import redact
+from airflow_kling.lifecycle.batch_results import RowStatus
+from airflow_kling.lifecycle.batch_rows import RESULTS
 
 Manifest = Mapping[str, Any]
 #: Where an output is told of: the row of its task instance, and its position there.
@@ -24,8 +28,27 @@ GROUPS = {"success": DONE, "failed": FAILED, "upstream_failed": FAILED, "skipped
 """Of the states of a task instance; every other one waits."""
 
 SIDES = ("up", "down", "left", "right")
+MAX_SHARE = 100
+"""Of a result, that a border may lie beyond it."""
 MAX_OUTPUTS = 1_000
 """Of one remote task; Kling makes nine at most."""
+
+ROW_GROUPS = {RowStatus.SUCCEEDED.value: DONE, RowStatus.SKIPPED.value: OTHER}
+"""Of the rows of a batch that is over; every other one failed."""
+_TASK = re.compile(r"task (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    What a batch tells of itself.
+
+    :param results: Where the file of its rows lies, once there is one.
+    :param told: Its counts at the end, or how far it was of late.
+    """
+
+    results: str | None
+    told: Manifest
 
 
 @dataclass(slots=True)
@@ -44,6 +67,7 @@ class Instance:
     :param remote_id: Kling's id of the task, as soon as it is known.
     :param submitted_at: When that was.
     :param rows: The manifests that it returned.
+    :param batch: What it tells of many pictures, if it makes such.
     """
 
     task_id: str
@@ -57,10 +81,15 @@ class Instance:
     remote_id: str | None = None
     submitted_at: datetime | None = None
     rows: Sequence[Manifest] = field(default_factory=tuple)
+    batch: Batch | None = None
 
     @property
     def group(self) -> str:
         return GROUPS.get(self.state or "", WAITING)
+
+    @property
+    def is_over(self) -> bool:
+        return self.group != WAITING
 
 
 @dataclass(slots=True)
@@ -80,9 +109,16 @@ class Item:
     key: Key
 
     @property
+    def is_row(self) -> bool:
+        """Whether it is one picture of a batch."""
+        return self.instance.batch is not None and bool(self.manifest)
+
+    @property
     def group(self) -> str:
         # A row of a batch may have failed though its task did not, and a task that was only submitted goes on.
         status = self.manifest.get("status")
+        if self.is_row:
+            return row_group(str(status), self.instance.is_over)
         if self.instance.group == DONE and status in ("submitted", "processing"):
             return WAITING
         return FAILED if status == "failed" else self.instance.group
@@ -94,23 +130,46 @@ def rows_of(value: object) -> list[Manifest]:
 
     :param value: An XCom as the database holds it.
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return []
-    for read in ROW_SOURCES:
-        if rows := read(value):
-            return rows
-    return []
-
-
-def _single(value: object) -> list[Manifest]:
+    value = _plain(value)
     return [value] if is_manifest(value) else []  # type: ignore[list-item]
 
 
-#: What makes manifests of a task's result; the first that finds any counts. A batch's file of results can join here.
-ROW_SOURCES: list[Callable[[object], list[Manifest]]] = [_single]
+def batch_of(result: object, results: object, progress: object) -> Batch | None:
+    """
+    Return what a batch tells, None for what is none; nothing is believed of it.
+
+    :param result: What the task returned, as the database holds it; a batch that failed returned nothing.
+    :param results: Where the file of its rows lies, as it pushes that.
+    :param progress: How far it was of late, as it pushes that.
+    """
+    result, results, progress = _plain(result), _plain(results), _plain(progress)
+    if isinstance(result, Mapping) and isinstance(result.get(RESULTS), str) and "outputs" not in result:
+        return Batch(result[RESULTS], result)
+    if not isinstance(progress, Mapping):
+        return None
+    return Batch(results if isinstance(results, str) and results else None, progress)
+
+
+def row_group(status: str, over: bool) -> str:
+    """
+    Return the group of a batch's row.
+
+    :param status: Of the row.
+    :param over: Whether the batch has ended for good.
+    """
+    if not over and status in (RowStatus.UNFINISHED.value, RowStatus.SKIPPED.value):
+        return WAITING
+    return ROW_GROUPS.get(status, FAILED)
+
+
+def _plain(value: object) -> object:
+    """Return an XCom, which Airflow keeps as it is, or as JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def is_manifest(value: object) -> bool:
@@ -155,23 +214,118 @@ def items_of(instances: Iterable[Instance]) -> list[Item]:
     return items
 
 
-def summary(items: Sequence[Item]) -> dict[str, Any]:
+class Money(NamedTuple):
+    """
+    What remote tasks cost.
+
+    :param units: Of all that told; None where none did.
+    :param usd: At Kling's list price; None where none is known.
+    :param unpriced: How many did not tell.
+    """
+
+    units: float | None
+    usd: float | None
+    unpriced: int
+
+
+class Section(Protocol):
+    """Neighbours on the page: what some task instances made, or the rows of a batch."""
+
+    def count(self) -> Mapping[str, int]:
+        """Return how many items each group has."""
+
+    @property
+    def money(self) -> Money:
+        """What they cost, each remote task counted once."""
+
+    def page(self, group: str | None, first: int, last: int) -> list[Item]:
+        """
+        Return items, in their order.
+
+        :param group: Of these alone; None for all.
+        :param first: Position of the first in that.
+        :param last: Position after the last.
+        """
+
+
+class Rows(Section, Protocol):
+    """The rows of a batch; see :class:`airflow_kling.plugins.batches.Results`."""
+
+    def made(self, remote_id: str) -> Item | None:
+        """Return what a remote task made, None where it is none of these."""
+
+
+class Single:
+    """
+    What task instances made that are no batches.
+
+    :param items: All of it.
+    """
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = items
+
+    def count(self) -> Counter[str]:
+        return Counter(item.group for item in self._items)
+
+    @property
+    def money(self) -> Money:
+        # A batch whose rows cannot be shown has told its sum.
+        told = (
+            (item.key[:3], item.manifest or (item.instance.batch and item.instance.batch.told)) for item in self._items
+        )
+        manifests = {key: manifest for key, manifest in told if manifest}
+        units = [number(manifest.get("units")) for manifest in manifests.values()]
+        return Money(_sum(units), _sum(price(each) for each in manifests.values()), units.count(None))
+
+    def page(self, group: str | None, first: int, last: int) -> list[Item]:
+        return [item for item in self._items if group in (None, item.group)][first:last]
+
+
+def summary(sections: Sequence[Section]) -> dict[str, Any]:
     """
     Return the run in numbers: how many of each group, units and price.
 
-    :param items: All of the run's.
+    :param sections: All of the run's.
     """
-    manifests = {item.key[:3]: item.manifest for item in items if item.manifest}
-    units = [number(manifest.get("units")) for manifest in manifests.values()]
-    prices = [price(manifest) for manifest in manifests.values()]
-    groups = [item.group for item in items]
+    counts: Counter[str] = Counter()
+    for section in sections:
+        counts.update(section.count())
+    money = [section.money for section in sections]
+    usd = _sum(each.usd for each in money)
     return {
-        "total": len(items),
-        **{group: groups.count(group) for group in (DONE, WAITING, FAILED, OTHER)},
-        "units": sum(filter(None, units)) if any(unit is not None for unit in units) else None,
-        "usd": round(sum(filter(None, prices)), 4) if any(each is not None for each in prices) else None,
-        "unpriced": sum(unit is None for unit in units),
+        "total": counts.total(),
+        **{group: counts[group] for group in (DONE, WAITING, FAILED, OTHER)},
+        "units": _sum(each.units for each in money),
+        "usd": usd if usd is None else round(usd, 4),
+        "unpriced": sum(each.unpriced for each in money),
     }
+
+
+def page_of(sections: Iterable[Section], group: str | None, offset: int, limit: int) -> list[Item]:
+    """
+    Return a page of items.
+
+    :param sections: All that are to be shown.
+    :param group: Of these items alone; None for all.
+    :param offset: Items before it.
+    :param limit: Most items of it.
+    """
+    page: list[Item] = []
+    for section in sections:
+        if len(page) == limit:
+            break
+        counts = section.count()
+        total = counts.get(group, 0) if group else sum(counts.values())
+        if offset < total:
+            page += section.page(group, offset, offset + limit - len(page))
+        offset = max(0, offset - total)
+    return page
+
+
+def _sum(numbers: Iterable[float | None]) -> float | None:
+    known = [each for each in numbers if each is not None]
+    return sum(known) if known else None
 
 
 def price(manifest: Manifest) -> float | None:
@@ -219,12 +373,14 @@ def as_json(item: Item, fields: Mapping[str, Any], run: Run) -> dict[str, Any]:
     instance, manifest, output = item.instance, item.manifest, item.output
     task_id, map_index, _, at = item.key
     uri = uri_of(output)
+    number_of_row = number(manifest.get("row")) if item.is_row else None
     return {
         "key": "/".join(map(str, item.key)),
         "task_id": task_id,
         "map_index": map_index,
         "label": _text(instance.label),
-        "state": instance.state,
+        "row": number_of_row,
+        "state": _text(manifest.get("status")) if item.is_row else instance.state,
         "group": item.group,
         "try_number": instance.try_number,
         "started_at": _iso(instance.started_at),
@@ -245,8 +401,10 @@ def as_json(item: Item, fields: Mapping[str, Any], run: Run) -> dict[str, Any]:
         "height": number(output.get("height")),
         "duration": number(output.get("duration")),
         "size_bytes": number(output.get("size_bytes")),
-        "prompt": _text(fields.get("prompt")),
-        "source": run.source(item, fields),
+        # A row may have one of its own.
+        "prompt": None if item.is_row else _text(fields.get("prompt")),
+        "source": run.source_of_row(item) if item.is_row else run.source(item, fields),
+        "batch": run.batch(item),
     }
 
 
@@ -261,11 +419,20 @@ class Run:
     All that a run shows.
 
     :param instances: Its task instances of ours.
+    :param rows: The rows of its batches, by task and map index, as far as they can be read.
+    :param reasons: Why those of others cannot.
     """
 
-    def __init__(self, instances: Iterable[Instance]) -> None:
+    def __init__(
+        self,
+        instances: Iterable[Instance],
+        rows: Mapping[tuple[str, int], Rows] | None = None,
+        reasons: Mapping[tuple[str, int], str] | None = None,
+    ) -> None:
         self.instances = list(instances)
-        self.items = items_of(self.instances)
+        self._rows, self._reasons = rows or {}, reasons or {}
+        #: All but the rows of batches.
+        self.items = items_of(each for each in self.instances if (each.task_id, each.map_index) not in self._rows)
         self._made = {item.manifest.get("task_id"): item for item in reversed(self.items) if item.output}
         self._by = {
             row.get("task_id"): instance
@@ -273,6 +440,66 @@ class Run:
             for row in instance.rows
             if not row["outputs"] and row.get("task_id")
         }
+
+    def sections(self, task_id: str | None = None, map_index: int | None = None) -> list[Section]:
+        """
+        Return what is to be shown, in its order.
+
+        :param task_id: Only of this task.
+        :param map_index: Only of this one of its instances.
+        """
+        of_instance: dict[tuple[str, int], list[Item]] = {}
+        for item in self.items:
+            of_instance.setdefault(item.key[:2], []).append(item)
+        sections: list[Section] = []
+        together: list[Item] = []
+        for instance in self.instances:
+            if task_id not in (None, instance.task_id) or map_index not in (None, instance.map_index):
+                continue
+            key = (instance.task_id, instance.map_index)
+            if key in self._rows:
+                sections += [Single(together), self._rows[key]]
+                together = []
+            else:
+                together += of_instance.get(key, ())
+        return [*sections, Single(together)]
+
+    def batch(self, item: Item) -> dict[str, Any] | None:
+        """
+        Return how far a batch is, or what became of it, where its rows cannot be shown.
+
+        :param item: Any.
+        """
+        batch = item.instance.batch
+        if batch is None or item.is_row:
+            return None
+        told, counts = batch.told, batch.told.get("counts")
+        shown = {name: number(told.get(name)) for name in ("rows", "done", "failed", "running", "units")}
+        known = counts if isinstance(counts, Mapping) else {}
+        return {
+            **shown,
+            "counts": {status.value: count for status in RowStatus if (count := number(known.get(status.value)))},
+            "results": redact(batch.results) if batch.results else None,
+            "reason": self._reasons.get(item.key[:2]),
+        }
+
+    def source_of_row(self, item: Item) -> dict[str, Any] | None:
+        """
+        Return what a row of a batch was made of, as :meth:`source`.
+
+        :param item: The row.
+        """
+        name = item.manifest.get("source")
+        if not isinstance(name, str) or not name:
+            return None
+        told: dict[str, Any] = {"text": redact(name), "media": None, "border": stored_border(item.output)}
+        if match := _TASK.fullmatch(name):
+            if other := self._output(match[1], 0):
+                told["media"] = media_path(other)
+        elif source_place(name) and item.output:
+            task_id, map_index, row, _ = item.key
+            told["media"] = f"source/{quote(task_id, safe='')}/{map_index}/{row}"
+        return told
 
     def submitter(self, item: Item) -> Instance:
         """
@@ -303,7 +530,7 @@ class Run:
             by = self.submitter(item)
             told["media"] = f"source/{quote(by.task_id, safe='')}/{by.map_index}"
         if item.manifest.get("family") == IMAGE_EXPANSION:
-            told["border"] = border(fields, size)
+            told["border"] = stored_border(item.output) or border(fields, size)
         return told
 
     def _output(self, remote_id: object, index: object) -> Item | None:
@@ -313,7 +540,9 @@ class Run:
             index = int(index) if index.isdecimal() and len(index) < 9 else 0
         wanted = index if isinstance(index, int) and index > 0 else 0
         first = self._made.get(remote_id)
-        if first is None or first.output.get("index") == wanted:
+        if first is None:
+            return next(filter(None, (rows.made(remote_id) for rows in self._rows.values())), None)
+        if first.output.get("index") == wanted:
             return first
         return next(
             (item for item in self.items if item.manifest is first.manifest and item.output.get("index") == wanted),
@@ -349,6 +578,21 @@ def source_place(image: object) -> str | None:
     if not isinstance(image, str) or not image.strip() or is_url(image.strip()):
         return None
     return image.strip()
+
+
+def stored_border(output: Manifest) -> dict[str, Any] | None:
+    """
+    Return where the source lies in a result, as its operator has told; None where it has not.
+
+    :param output: Its row in a manifest.
+    """
+    told = output.get("border")
+    edges = [number(edge) for edge in told] if isinstance(told, list) and len(told) == len(SIDES) else []
+    known = [edge for edge in edges if edge is not None and abs(edge) <= MAX_SHARE]
+    if len(known) < len(SIDES):
+        return None
+    left, top, right, bottom = known
+    return _shares(left, top, right - left, bottom - top, exact=True) if left < right and top < bottom else None
 
 
 def border(fields: Mapping[str, Any], size: tuple[int, int] | None) -> dict[str, Any] | None:

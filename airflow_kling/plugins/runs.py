@@ -14,8 +14,9 @@ from airflow.utils.session import create_session
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from airflow_kling.lifecycle.batch_rows import PROGRESS, RESULTS
 from airflow_kling.operators.links import KlingTaskLink
-from airflow_kling.plugins.items import Instance, Manifest, rows_of
+from airflow_kling.plugins.items import Instance, Manifest, batch_of, rows_of
 
 RESULT = "return_value"
 REMOTE_ID = "task_id"
@@ -68,7 +69,7 @@ def instances_of(
             XComModel.dag_id == dag_id,
             XComModel.run_id == run_id,
             XComModel.task_id.in_(ours),
-            XComModel.key.in_((RESULT, REMOTE_ID)),
+            XComModel.key.in_((RESULT, REMOTE_ID, RESULTS, PROGRESS)),
         ]
         if map_index is not None:
             where.append(TaskInstance.map_index == map_index)
@@ -92,11 +93,14 @@ def instances_of(
                 *told
             )
         ).all()
-    found = {(row.task_id, row.map_index, row.key): row for row in xcoms}
+    found: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+    for row in xcoms:
+        found[row.task_id, row.map_index][row.key] = row
     instances = []
     for row in rows:
-        result = found.get((row.task_id, row.map_index, RESULT))
-        remote = found.get((row.task_id, row.map_index, REMOTE_ID))
+        result, remote, results, progress = map(
+            found[row.task_id, row.map_index].get, (RESULT, REMOTE_ID, RESULTS, PROGRESS)
+        )
         instances.append(
             Instance(
                 task_id=row.task_id,
@@ -110,6 +114,7 @@ def instances_of(
                 remote_id=_plain(remote.value) if remote else None,
                 submitted_at=remote.timestamp if remote else None,
                 rows=rows_of(result.value) if result else (),
+                batch=batch_of(*(told.value if told else None for told in (result, results, progress))),
             )
         )
     return instances

@@ -196,6 +196,68 @@ def test_pages_of_many(open_page, site, folders):
     expect(page.locator("#money")).to_have_text("480 units, $1.68 at list price")
 
 
+@pytest.fixture(scope="module")
+def batch_run(site):
+    """A run of two batches: pictures, one of which is missing, and their clips."""
+    site.test_dag("kling_batch").wait(240)
+    return site.latest_run("kling_batch")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pictures_of_a_batch(open_page, batch_run, keep, scheme):
+    page = open_page(tab(batch_run, "kling_batch"), scheme=scheme)
+    frame = inside(page)
+    expect(frame.locator(".card")).to_have_count(10)  # 3 pictures, 2 of a row, a fault; a clip of each row
+    expect(frame.locator(".card img.here")).to_have_count(9)
+    keep(page, f"batch-{scheme}")
+    expect(frame.locator("#money")).to_contain_text("units, $")
+    card(frame, "expand #2 chelsea.jpg").click()
+    detail = frame.locator("#detail")
+    expect(detail.locator(".after img.here")).to_be_visible()
+    border = detail.locator(".border")
+    left, width = border.evaluate("b => [b.style.left, b.style.width]")
+    assert float(left.rstrip("%")) == pytest.approx((100 - float(width.rstrip("%"))) / 2, abs=0.1)
+    keep(page, f"batch-compare-{scheme}")
+    for fact in ("image-expansion", "chelsea.jpg", "8", "$0.028", "succeeded"):
+        expect(detail).to_contain_text(fact)
+    page.keyboard.press("Escape")
+    frame.get_by_role("button", name="Failed 1").click()
+    expect(frame.locator(".card")).to_have_count(1)
+    expect(card(frame, "expand #5 missing.png")).to_contain_text("missing.png")
+    keep(page, f"batch-failed-{scheme}")
+
+
+def test_a_clip_of_a_batch_plays(open_page, batch_run, keep):
+    page = open_page(tab(batch_run, "kling_batch"))
+    card(inside(page), "film #1").click()
+    page.wait_for_function("document.querySelector('iframe').contentDocument.querySelector('video')?.currentTime > 0.3")
+    expect(inside(page).locator("#facts")).to_contain_text("task ")
+    keep(page, "batch-clip")
+
+
+def test_a_batch_tells_how_far_it_is_and_what_hinders_it(open_page, site, folders, keep):
+    progress = {"rows": 10_000, "done": 4_321, "failed": 12, "running": 9, "units": 8.0}
+    counts = {"succeeded": 9_998, "failed": 2}
+    result = {"results": str(folders[1] / "r.jsonl"), "family": "image-expansion", "rows": 10_000, "counts": counts}
+    rows = [
+        {"task_id": "going", "state": "running", "xcoms": {"progress": progress}},
+        {"task_id": "unseen", "xcoms": {"return_value": result | {"units": 79_984.0}}},
+    ]
+    batches = [row | {"operator": "KlingExpandBatchOperator"} for row in rows]
+    site.seed({"dag_id": "batches", "run_id": "r", "state": "running", "tasks": batches})
+    page = open_page(alone("r", "batches"))
+    going = card(page, "going")
+    for told in ("4,321 of 10,000", "12 failed, 9 running", "batch of 10,000 pictures"):
+        expect(going).to_contain_text(told)
+    assert going.locator("progress").evaluate("bar => bar.position") == pytest.approx(0.4321)
+    expect(card(page, "unseen")).to_contain_text("9,998 succeeded, 2 failed")
+    expect(card(page, "unseen")).to_contain_text("it lies outside [kling] media_roots")
+    keep(page, "batch-going")
+    card(page, "unseen").click()
+    page.get_by_role("button", name="Show this batch alone").click()
+    expect(page.locator("#only")).to_contain_text("Only task unseen")
+
+
 def test_markup_stays_text(open_page, site, folders):
     picture = folders[0] / '"><img src=x onerror="window.hit=1">.png'
     picture.parent.mkdir(exist_ok=True)

@@ -17,8 +17,8 @@ import pytest
 from airflow_kling.demo.home import dags_folder
 from airflow_kling.emulator.testing import kling_emulator, kling_emulator_factory  # noqa: F401
 
-# The suite's own package: test modules are imported one by one, and know no siblings.
-sys.path.insert(0, str(Path(__file__).parent))
+# Test modules are imported one by one, and know no packages beside them.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 PROJECT = Path(__file__).parents[2]
 RUN_LIMIT = 180
@@ -33,12 +33,35 @@ class Run:
     result: Any
 
 
+@pytest.fixture(scope="session", autouse=True)
+def left_behind():
+    """Folders of what all of these tests' runs leave; nothing secret is in any of them, once all have run."""
+    from leak_search import mark_signatures, search
+
+    folders: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        mark_signatures(patch)
+        yield folders
+    assert search(folders) == []
+
+
+@pytest.fixture(autouse=True)
+def _is_left_behind(left_behind: list[Path], tmp_path: Path) -> None:
+    left_behind.append(tmp_path)
+
+
 @pytest.fixture(scope="session")
-def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def airflow_environment(tmp_path_factory: pytest.TempPathFactory, left_behind: list[Path]) -> dict[str, str]:
     """Environment of Airflow processes with a home and database of their own."""
+    from leak_search import keep_deleted
+
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    home = tmp_path_factory.mktemp("airflow")
+    left_behind.append(home)
     environment = kept | {
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW_HOME": str(home),
+        # Triggers are kept as they are, to be searched.
+        "AIRFLOW__CORE__FERNET_KEY": "",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -51,6 +74,7 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         capture_output=True,
         timeout=120,
     )
+    keep_deleted(home / "airflow.db")
     return environment
 
 
@@ -70,6 +94,7 @@ def run_dag(airflow_environment: dict[str, str], tmp_path: Path):
             timeout=RUN_LIMIT,
             cwd=tmp_path,
         )
+        (tmp_path / f"{dag_id}-{task_id}.log").write_text(done.stdout)
         return Run(done.returncode, done.stdout, json.loads(result.read_text())[task_id] if result.exists() else None)
 
     return run

@@ -7,11 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-import airflow
 import pytest
 from standalone.site import Site
 
-HAS_APPROVAL = tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 1)
+from airflow_kling.airflow_version import AIRFLOW
+
+HAS_APPROVAL = AIRFLOW >= (3, 1)
 
 
 @pytest.fixture

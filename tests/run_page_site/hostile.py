@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import zlib
@@ -36,6 +37,62 @@ def make_media(folder: Path) -> None:
     (folder / "link.png").symlink_to(folder.parent / "secret.png")
     (folder / "linked").symlink_to(folder.parent)
     os.mkfifo(folder / "pipe.png")
+
+
+def make_batches(folder: Path, named: dict[str, object]) -> None:
+    """
+    Write results files of batches, and some that are none, into a media root and beside it.
+
+    :param folder: The media root.
+    :param named: See :func:`places`.
+    """
+    good = str(folder / "good.png")
+    rows = [row(1, good, good), row(2, good, None, status="refused", error="<b>too small</b>")]
+    rows += [row(number, place, place) for number, place in enumerate(named.values(), 3)]
+    write_rows(folder / "batch.jsonl", rows)
+    write_rows(folder.parent / "secret.jsonl", [row(1, SECRET.decode(), good)])
+    (folder / "linked.jsonl").symlink_to(folder.parent / "secret.jsonl")
+    odd = [
+        *(result for result in odd_results() if len(str(result)) < 10_000),
+        {"status": []},
+        row(1, good, good) | {"outputs": [7]},
+        row(1, good, good, status="secret"),
+    ]
+    (folder / "odd.jsonl").write_text("\n".join(["{", *map(json.dumps, odd), json.dumps(row(9, good, good))]))
+    (folder / "long.jsonl").write_bytes(b"[" * 9_000_000)
+    with (folder / "huge.jsonl").open("wb") as huge:
+        huge.truncate(1 << 40)
+
+
+def row(number: int, source: object, uri: object, **more: Any) -> dict[str, Any]:
+    """Return a row of a batch's results."""
+    outputs = [] if uri is None and "error" in more else [{"index": 0, "kind": "image", "uri": uri}]
+    facts = {"row": number, "source": source, "status": "succeeded", "task_id": f"B{number}", "outputs": outputs}
+    return facts | {"family": "image-expansion", "units": 8.0, "error": None} | more
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a results file."""
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+
+
+def batch(task_id: str, results: object, **more: Any) -> dict[str, Any]:
+    """Return the task of a batch that named this as its results."""
+    value = {"results": results, "family": "image-expansion", "rows": 2, "counts": {"succeeded": 2}, "units": 16.0}
+    return task(task_id, operator="KlingExpandBatchOperator", value=value, **more)
+
+
+#: Task -> the results that it names, by what lies in or beside the media root; nothing of them may be shown.
+BATCHES = {
+    "beside": "../secret.jsonl",
+    "linked": "linked.jsonl",
+    "picture": "good.png",
+    "long": "long.jsonl",
+    "huge": "huge.jsonl",
+    "missing": "missing.jsonl",
+    "folder": "",
+    "pipe": "pipe.png",
+}
 
 
 def _bomb() -> bytes:
@@ -115,6 +172,18 @@ def tasks(media: Path, named: dict[str, object]) -> list[dict[str, Any]]:
         {"task_id": "unread", "state": "running", "rendered": {"image": good}},
         *(task(f"odd-{number}", value=value) for number, value in enumerate(odd_results())),
         *(task(f"oddly-made-{number}", good, rendered=fields) for number, fields in enumerate(ODD_FIELDS)),
+        batch("batch", str(media / "batch.jsonl")),
+        batch("batch-odd", f"file://{media}/odd.jsonl"),
+        # Failed, and so it returned nothing.
+        {
+            "task_id": "batch-failed",
+            "state": "failed",
+            "operator": "KlingExpandBatchOperator",
+            "xcoms": {"results": str(media / "batch.jsonl"), "progress": {"rows": 2, "done": 2, "failed": 0}},
+        },
+        batch("batch-not-ours", str(media / "batch.jsonl")) | {"operator": "PythonOperator"},
+        *(batch(f"batch-{name}", f"{media}/{place}") for name, place in BATCHES.items()),
+        batch("batch-number", 7),
         # As the database holds what an earlier Airflow wrote: JSON in a text.
         task("as-text", value='{"family": "image-expansion", "outputs": [{"uri": "file:///etc/passwd"}]}'),
     ]

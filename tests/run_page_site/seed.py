@@ -49,7 +49,8 @@ def seed(session, runs):
             tasks.append(
                 where
                 | {
-                    "id": uuid7(),
+                    # A text, or not yet: it differs between the versions.
+                    "id": TaskInstance.__table__.c.id.type.python_type(str(uuid7())),
                     "state": task.get("state", "success"),
                     "operator": task.get("operator", "KlingExpandImageOperator"),
                     "hostname": task.get("hostname", ""),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -82,7 +83,8 @@ class Site:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it did not start, or has ended
+                os.killpg(self._process.pid, signal.SIGTERM)
             try:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:

@@ -71,9 +71,10 @@ def named(media, listener):
 
 @pytest.fixture(scope="session")
 def site(media, named, tmp_path_factory):
-    from run_page_site.hostile import RUN_ID, task, tasks
+    from run_page_site.hostile import RUN_ID, make_batches, task, tasks
     from run_page_site.server import Site
 
+    make_batches(media, named)
     good = task("good", str(media / "good.png"))
     with Site(tmp_path_factory.mktemp("site"), str(media)) as running:
         running.seed(

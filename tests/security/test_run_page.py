@@ -7,7 +7,7 @@ import socket
 from urllib.parse import quote
 
 import pytest
-from run_page_site.hostile import RUN_ID, SECRET
+from run_page_site.hostile import BATCHES, RUN_ID, SECRET
 
 RUN = f"/kling/dags/ours/runs/{quote(RUN_ID, safe='')}"
 #: Route -> an address that its reader gets an answer at.
@@ -19,6 +19,7 @@ ADDRESSES = {
     "/dags/{dag_id}/runs/{run_id}/items": f"{RUN}/items",
     "/dags/{dag_id}/runs/{run_id}/media/{task_id}/{map_index}/{row}/{at}/{variant}": f"{RUN}/media/good/-1/0/0/file",
     "/dags/{dag_id}/runs/{run_id}/source/{task_id}/{map_index}/{variant}": f"{RUN}/source/good/-1/small",
+    "/dags/{dag_id}/runs/{run_id}/source/{task_id}/{map_index}/{row}/{variant}": f"{RUN}/source/batch/-1/0/small",
 }
 OF_A_DAG = [address for route, address in ADDRESSES.items() if "{dag_id}" in route]
 BODY = 50 * 1024 * 1024
@@ -123,6 +124,7 @@ def test_nothing_but_reading(ask, address, method):
         RUN + "/media/good/-1/0/0/{}",
         RUN + "/source/{}/-1/small",
         RUN + "/source/good/-1/{}",
+        RUN + "/source/batch/-1/{}/small",
     ],
 )
 def test_paths_that_lead_elsewhere(site, sessions, place, tail):
@@ -184,6 +186,17 @@ def test_what_a_source_may_not_be(ask, named):
         "media/good/-1/0/0/other.png",
         "media/good/-1/0/0/file/other.png",
         "media/as-text/-1/0/0/file",
+        "media/batch/-1/0/1/file",
+        "media/batch/-1/1/0/file",
+        "media/batch/-1/9999/0/file",
+        f"media/batch/-1/{10**30}/0/file",
+        "media/batch-odd/-1/0/0/file",
+        "media/batch-number/-1/0/0/file",
+        "media/batch-not-ours/-1/0/0/file",
+        "source/batch-not-ours/-1/0/small",
+        "source/batch/-1/1/small",
+        "source/batch/-1/9999/small",
+        "source/good/-1/0/small",
         *(f"media/odd-{number}/-1/0/0/file" for number in range(10)),
         *(f"source/oddly-made-{number}/-1/small" for number in range(3)),
     ],
@@ -193,11 +206,41 @@ def test_another_tasks_file_cannot_be_named(ask, address):
 
 
 def test_the_page_of_all_of_this_is_shown(ask, named):
-    answer = ask(f"{RUN}/items?limit=100")
-    assert answer.status_code == 200
-    shown = answer.json()
-    assert {item["task_id"] for item in shown["items"]} >= {f"names-{name}" for name in named}
-    assert "not-ours" not in {item["task_id"] for item in shown["items"]}
+    answers = [ask(f"{RUN}/items?limit=100&offset={offset}") for offset in (0, 100, 200)]
+    assert {answer.status_code for answer in answers} == {200}
+    shown = [item["task_id"] for answer in answers for item in answer.json()["items"]]
+    assert len(shown) == answers[0].json()["total"]
+    assert set(shown) >= {f"names-{name}" for name in named}
+    assert not {"not-ours", "batch-not-ours"} & set(shown)
+
+
+def test_what_a_row_of_a_batch_may_not_name(ask, named):
+    assert ask(f"{RUN}/media/batch/-1/0/0/file").headers["Content-Type"] == "image/png"
+    assert ask(f"{RUN}/media/batch-failed/-1/0/0/small").status_code == 200
+    for number, name in enumerate(named, 2):
+        for variant in ("file", "small", "large"):
+            assert ask(f"{RUN}/media/batch/-1/{number}/0/{variant}").status_code in (403, 404, 415), name
+        for variant in ("small", "large"):
+            assert ask(f"{RUN}/source/batch/-1/{number}/{variant}").status_code in (403, 404, 415), name
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_what_a_batch_may_not_name_as_its_results(ask, name):
+    for address in (f"media/batch-{name}/-1/0/0/file", f"source/batch-{name}/-1/0/small"):
+        answer = ask(f"{RUN}/{address}")
+        assert answer.status_code in (403, 404, 415)
+        assert set(answer.json()) == {"reason"}
+    (shown,) = ask(f"{RUN}/items?task_id=batch-{name}").json()["items"]
+    assert shown["batch"]["reason"] == answer.json()["reason"]
+    assert (shown["source"], shown["media"]) == (None, None)
+
+
+def test_rows_of_a_batch_that_are_none_hide_no_other(ask):
+    shown = ask(f"{RUN}/items?task_id=batch-odd&limit=100").json()["items"]
+    assert [item["media"] for item in shown][-1].startswith("media/batch-odd/-1/")
+    told = [item["message"] for item in shown]
+    # One of them is a manifest like any other; of a place that is none.
+    assert (told.count("this row of the results cannot be read"), len(told)) == (len(told) - 2, 14)
 
 
 def test_pictures_that_harm_the_server(ask):

@@ -73,11 +73,15 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
+/** The rows of a batch, in the colours of the states that Airflow has. */
+const LIKE = { succeeded: "success", refused: "failed", unknown: "upstream_failed", unfinished: "up_for_retry" };
+
 export function badge(state) {
   const name = state || "no status";
-  const known = /^(success|failed|running|deferred|queued|scheduled|up_for_retry|upstream_failed|skipped)$/.test(name);
+  const tone = LIKE[name] || name;
+  const known = /^(success|failed|running|deferred|queued|scheduled|up_for_retry|upstream_failed|skipped)$/.test(tone);
   const made = element("span", { class: "badge" }, name.replaceAll("_", " "));
-  made.style.setProperty("--tone", known ? `var(--${name}-solid)` : "var(--queued-solid)");
+  made.style.setProperty("--tone", known ? `var(--${tone}-solid)` : "var(--queued-solid)");
   return made;
 }
 

@@ -65,7 +65,8 @@ async function load() {
     if (view.wanted !== wanted) return; // another page was asked for since
     shown = told;
     skew = Date.parse(told.now) - Date.now();
-    tellProblem(told.roots || !told.summary.done ? "" : "[kling] media_roots is not set: no stored file is shown.");
+    tellProblem(told.cut.length ? `Of ${told.cut.join(", ")}, only the first rows are shown: there are too many.`
+      : told.roots || !told.summary.done ? "" : "[kling] media_roots is not set: no stored file is shown.");
     show();
   } catch (error) {
     tellProblem(error.message);
@@ -112,14 +113,16 @@ function show() {
 function showFilter() {
   const only = at("only");
   only.hidden = !view.task_id;
-  if (!view.task_id || only.childNodes.length) return;
+  const of = JSON.stringify([view.task_id, view.map_index]);
+  if (!view.task_id || only.dataset.of === of) return;
+  only.dataset.of = of;
   const all = element("button", { type: "button", class: "link" }, "Show all of the run");
   all.addEventListener("click", () => {
     view.task_id = view.map_index = null;
     view.offset = 0;
     load();
   });
-  only.append("Only task ", element("b", {}, view.task_id), Number(view.map_index) >= 0 ? ` [${view.map_index}]` : "", ". ", all);
+  only.replaceChildren("Only task ", element("b", {}, view.task_id), Number(view.map_index) >= 0 ? ` [${view.map_index}]` : "", ". ", all);
 }
 
 function cardOf(item) {
@@ -138,9 +141,12 @@ function cardOf(item) {
   return card;
 }
 
-const nameOf = (item) => item.task_id + (item.map_index < 0 ? "" : ` [${item.label || item.map_index}]`);
+const nameOf = (item) => item.task_id + (item.map_index < 0 ? "" : ` [${item.label || item.map_index}]`)
+  + (item.row === null ? "" : ` #${item.row} ${lastOf(item.source?.text)}`);
+const lastOf = (place) => (place || "").startsWith("task ") ? "" : (place || "").split("/").pop();
 
 function line(item) {
+  if (item.batch) return `batch of ${plain(item.batch.rows ?? 0)} pictures`;
   if (item.group !== "done") return item.remote_id ? `remote ${item.remote_id}` : item.family || "";
   return [
     item.width && item.height ? `${item.width} × ${item.height}` : item.family,
@@ -152,7 +158,9 @@ function line(item) {
 /** The upper part of a card. */
 function face(item) {
   const place = element("span", { class: "face" });
-  if (item.group === "waiting") {
+  if (item.batch) {
+    place.append(...batchFace(item));
+  } else if (item.group === "waiting") {
     place.append(...waitingFace(item));
   } else if (item.media && item.kind === "image") {
     place.append(picture(`${here}/${item.media}/small`, "", place));
@@ -183,6 +191,20 @@ function waitingFace(item) {
   }
   parts.push(element("span", { class: "soft" }, usual ? `usually ${seconds(usual)}` : item.submitted_at ? "submitted" : "not submitted yet"));
   return parts;
+}
+
+/** A batch whose pictures are not shown one by one: how far it is, or what became of it. */
+function batchFace({ batch, state, group }) {
+  if (group === "waiting" && batch.done !== null) {
+    const { rows, done, failed, running } = batch;
+    const bar = element("progress", { class: "bar-of-time", max: String(rows || 1), "aria-label": "Pictures done" });
+    bar.value = done;
+    return [badge(state), element("span", { class: "elapsed" }, `${plain(done)} of ${plain(rows)}`), bar,
+      element("span", { class: "soft" }, [failed ? `${plain(failed)} failed` : "", `${plain(running ?? 0)} running`].filter(Boolean).join(", "))];
+  }
+  const counts = Object.entries(batch.counts).map(([name, count]) => `${plain(count)} ${name}`).join(", ");
+  return [badge(state), element("span", {}, counts), batch.reason ? element("span", { class: "reason" }, batch.reason) : ""]
+    .filter(Boolean);
 }
 
 /** A picture that says why, where it cannot be shown. */
@@ -240,7 +262,7 @@ function showDetail(key) {
 async function showStage(item) {
   const stage = at("stage");
   stage.classList.remove("missing");
-  if (!item.media || item.group === "waiting") {
+  if (!item.media || item.batch || item.group === "waiting") {
     const place = face(item);
     place.classList.add("large");
     stage.replaceChildren(place);
@@ -330,6 +352,16 @@ function player(item) {
   return frame;
 }
 
+function showAlone(item) {
+  const button = element("button", { type: "button", class: "link" }, "Show this batch alone");
+  button.addEventListener("click", () => {
+    [view.task_id, view.map_index, view.offset, view.group] = [item.task_id, String(item.map_index), 0, ""];
+    at("detail").close();
+    load();
+  });
+  return button;
+}
+
 function factsOf(item) {
   const run = `${base}/dags/${inPath(dagId)}/runs/${inPath(runId)}`;
   const mapped = item.map_index < 0 ? "" : `/mapped/${item.map_index}`;
@@ -340,13 +372,18 @@ function factsOf(item) {
     ["Usual time", item.group === "waiting" && shown.usual[item.task_id] ? seconds(shown.usual[item.task_id]) : ""],
     ["Remote task", item.remote_id && element("code", {}, item.remote_id)],
     ["Remote status", item.remote_status],
-    ["Kling says", item.message],
+    [item.row === null ? "Kling says" : "Reason", item.message],
     ["Family", item.family],
     ["Prompt", item.prompt],
     ["Source", item.source?.text],
     ["Size", [item.width && item.height ? `${item.width} × ${item.height} px` : "", item.duration ? `${plain(item.duration, 2)} s` : "",
       item.size_bytes ? `${plain(item.size_bytes / 1e6)} MB` : ""].filter(Boolean).join(", ")],
     ["Took", item.seconds === null ? "" : seconds(item.seconds)],
+    ["Pictures", item.batch && Object.entries({ ...item.batch.counts, ...(item.group === "waiting" ? { done: item.batch.done,
+      failed: item.batch.failed, running: item.batch.running } : {}) }).filter(([, count]) => count)
+      .map(([name, count]) => `${plain(count)} ${name}`).join(", ")],
+    ["Results", item.batch?.results && element("code", {}, item.batch.results)],
+    ["Not shown", item.batch?.reason && element("span", {}, `${item.batch.reason}. `, showAlone(item))],
     ["Units", item.units === null ? "" : plain(item.units) + (item.outputs > 1 ? `, for ${item.outputs} outputs` : "")],
     ["List price", item.usd === null ? "" : `$${plain(item.usd, 3)}`],
     ["Stored at", item.uri],

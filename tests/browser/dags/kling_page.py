@@ -8,7 +8,12 @@ from datetime import datetime
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
 
-from airflow_kling.operators.kling import KlingExpandImageOperator, KlingImageToVideoOperator
+from airflow_kling.operators.kling import (
+    KlingExpandBatchOperator,
+    KlingExpandImageOperator,
+    KlingImageToVideoBatchOperator,
+    KlingImageToVideoOperator,
+)
 
 PICTURES = os.environ.get("KLING_TEST_PICTURES", "cat.png").split(":")
 OUT = os.environ.get("KLING_TEST_OUT", "out")
@@ -30,6 +35,20 @@ with DAG(
     KlingExpandImageOperator(task_id="fails", image=PICTURES[0], up=0.2, prompt="[emulator:fail]", output_path=OUT)
     KlingExpandImageOperator(task_id="lost", image=PICTURES[0], up=0.2, output_path=ELSEWHERE)
     EmptyOperator(task_id="plain")
+
+with DAG("kling_batch", schedule=None, start_date=datetime(2026, 1, 1), default_args={"poll_interval": 1}):
+    pictures = KlingExpandBatchOperator(
+        task_id="expand",
+        images=[
+            *PICTURES,
+            {"image": PICTURES[0], "up": 0.5, "n": 2},
+            os.path.join(os.path.dirname(OUT), "missing.png"),
+        ],
+        aspect_ratio="16:9",
+        min_success_ratio=0.5,
+        output_path=OUT,
+    )
+    KlingImageToVideoBatchOperator(task_id="film", images=pictures.output, duration=5, output_path=OUT)
 
 with DAG("kling_live", schedule=None, start_date=datetime(2026, 1, 1), default_args={"poll_interval": 1}):
     KlingExpandImageOperator(task_id="expand", image=PICTURES[0], left=0.5, output_path=OUT, deferrable=True)

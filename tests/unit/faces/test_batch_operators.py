@@ -223,7 +223,7 @@ def test_a_picture_that_needs_no_pass_is_kept_and_costs_nothing(account, folder,
 
 
 def test_rows_have_parameters_of_their_own(account, folder, tmp_path):
-    emulator = account()
+    emulator = account(pictures="real", engine="reflect")
     rows = [
         {"image": str(folder / "0.png"), "prompt": "a lake"},
         {"image": str(folder / "0.png"), "aspect_ratio": "16:9", "n": "2"},
@@ -237,6 +237,9 @@ def test_rows_have_parameters_of_their_own(account, folder, tmp_path):
         2: 1,
     }
     assert "up=9" in results(tmp_path)[3]["error"]
+    borders = [[output["border"] for output in row["outputs"]] for row in results(tmp_path)]
+    assert borders[0] == borders[2] == [[0.333333, 0, 1, 1]]
+    assert borders[1] == [pytest.approx([0.125, 0, 0.875, 1], abs=0.01)] * 2
 
 
 def test_a_batch_of_clips_takes_the_result_of_one_of_pictures(account, folder, tmp_path):

@@ -127,6 +127,42 @@ def test_the_picture_becomes_what_is_asked_for(kling, expand, source, size, opti
         assert is_of(image, str(options["aspect_ratio"]))
 
 
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((400, 500), {"left": 0.25, "up": 0.5}),
+        ((400, 500), WIDE | {"anchor": "right"}),
+        (PORTRAIT, WIDE),
+        (PORTRAIT, TWO_PASSES | {"anchor": "0.3,0.5"}),
+        ((800, 400), {"aspect_ratio": "9:16", "fit": "crop"}),
+        ((400, 500), {"size": "640x360", "preserve_original": True}),
+        ((320, 340), {"up": 1, "left": 1, "right": 1, "fit": "passes"}),
+        ((640, 360), WIDE),  # needs no pass
+    ],
+)
+def test_the_border_is_where_the_source_lies(expand, source, monkeypatch, size, options):
+    from airflow_kling.emulator import pictures
+
+    def pad(picture, up, down, left, right, **_):
+        width, height, x, y = pictures.expanded_size(*picture.size, up, down, left, right)
+        canvas = Image.new("RGB", (width, height), "black")
+        canvas.paste(picture, (x, y))
+        # In a resolution of its own, as Kling's.
+        return canvas.resize((round(width * 1.25), round(height * 1.25)))
+
+    monkeypatch.setattr(pictures, "expand", pad)
+    output = expand(source(size, colour="white"), **options)["outputs"][0]
+    image = opened(output)
+    seen = image.convert("L").point(lambda shade: 255 * (shade > 127)).getbbox()
+    shown = [min(1.0, max(0.0, share)) for share in output["border"]]
+    for at, share in enumerate(shown):
+        assert share * image.size[at % 2] == pytest.approx(seen[at], abs=2.5)
+    left, top, right, bottom = output["border"]
+    # All of it lies there, in its own shape, what is cut off included.
+    aspect = (right - left) * image.width / ((bottom - top) * image.height)
+    assert aspect == pytest.approx(size[0] / size[1], rel=0.01)
+
+
 @pytest.mark.parametrize("came", [(1024, 1024), (1371, 771), (1000, 560), (1600, 1000), (700, 410)])
 @pytest.mark.parametrize("preserve", [False, True])
 def test_whatever_size_comes_back_the_aspect_is_kept(kling, expand, source, monkeypatch, came, preserve):

@@ -15,7 +15,7 @@ from PIL import Image
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import ExpandRequest
 from airflow_kling.emulator.pictures import expand
-from airflow_kling.media.reframe import ANCHORS, FITS, MAX_PASSES, SIDES, Box, Target, plan
+from airflow_kling.media.reframe import ANCHORS, FITS, MAX_PASSES, SIDES, Box, Target, border_of_ratios, plan
 
 LONGEST = Fraction(5, 2)
 STEP = Fraction(1, 10_000)
@@ -459,3 +459,33 @@ def test_what_came_back_can_be_too_small_to_go_on():
 )
 def test_labels(wish, label):
     assert Target(**wish).label == label
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "border"),
+    [
+        ((600, 600), {"aspect_ratio": "2:1", "anchor": "left"}, (0, 0, 0.5, 1)),
+        ((600, 600), {"aspect_ratio": "2:1"}, (0.25, 0, 0.75, 1)),
+        ((300, 300), {"pixels": (0, 0, 100, 0)}, (0.25, 0, 1, 1)),
+        ((400, 400), {"pixels": {"up": 200, "right": 100}}, (0, 1 / 3, 0.8, 1)),
+        ((400, 500), {"size": "500x500"}, (0.1, 0, 0.9, 1)),
+    ],
+)
+def test_border_of_the_source(size, target, border):
+    assert plan(*size, **target, for_video=False).border == pytest.approx(border, abs=2e-4)
+
+
+def test_border_lies_outside_where_the_source_is_cut():
+    made = plan(400, 1000, aspect_ratio="16:9", fit="crop", anchor="0.5,0.25")
+    left, top, right, bottom = made.border
+    assert 0 <= left < right <= 1
+    assert top < 0.01 < 1 < bottom
+    frame, box = made.frame, made.original
+    assert (left, right) == pytest.approx([edge / made.final_size[0] for edge in box[::2]], abs=1 / made.final_size[0])
+    assert (bottom - top) == pytest.approx(float(1000 / frame.height), abs=1e-6)
+
+
+@pytest.mark.parametrize("sides", [(0.5, 0.25, 0, 0), (0, 0, 0.5, 0.3), (0.2, 0.2, 0.4, 0.1)])
+def test_border_of_ratios_is_the_plans(sides):
+    exact = plan(10_000, 10_000, ratios=sides, for_video=False).border
+    assert border_of_ratios(*sides) == pytest.approx(exact, abs=1e-6)

@@ -159,7 +159,7 @@ def test_odd_numbers_count_for_nothing(odd):
     run = Run([instance("t", "success", row)])
     told = shown(run)[0]
     assert {told[name] for name in ("units", "usd", "width", "size_bytes", "uri")} - {"8"} == {None}
-    assert json.dumps([told, summary(run.items)], allow_nan=False)
+    assert json.dumps([told, summary(run.sections())], allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_an_odd_result_is_shown_and_hides_no_other(fields, more, output):
 def test_summary_counts_a_remote_tasks_units_once():
     clip = manifest("T2", "/c.mp4", family="image-to-video", units=2)
     rows = [instance("t", "success", manifest("T1", "/a.png", "/b.png")), instance("u", "success", clip)]
-    told = summary(Run([*rows, instance("v", "failed")]).items)
+    told = summary(Run([*rows, instance("v", "failed")]).sections())
     assert told == {
         "total": 4,
         "done": 3,

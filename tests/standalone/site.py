@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import requests
+from leak_search import keep_deleted
 
 from airflow_kling.demo.home import free_port, ui_environment
 
@@ -27,6 +28,9 @@ class Site:
         self.url = self.environment["AIRFLOW__API__BASE_URL"]
 
     def __enter__(self):
+        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(migrate, env=self.environment, check=True, capture_output=True, timeout=LIMIT)
+        keep_deleted(self.home / "airflow.db")
         self._log = (self.home / "standalone.log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "airflow", "standalone"],
