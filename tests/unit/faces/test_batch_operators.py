@@ -275,7 +275,9 @@ def test_the_result_is_small_and_tells_assets(account, folder, tmp_path):
     made = operator.execute({"ti": ti, "outlet_events": Events()})
     assert len(json.dumps(made)) < 600
     assert extras[id(outlet)].extra == made
-    assert ti.pushed == {"results": made["results"]}
+    told = {name: value for name, value in ti.pushed.items() if not name.startswith("_link_")}
+    progress = {"rows": 6, "done": 6, "failed": 0, "running": 0, "units": made["units"]}
+    assert told == {"results": made["results"], "progress": progress}
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

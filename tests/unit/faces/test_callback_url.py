@@ -28,7 +28,7 @@ OPERATORS = {
 
 @pytest.fixture(autouse=True)
 def _configured(monkeypatch):
-    monkeypatch.setattr("airflow.__version__", "3.1.0")
+    monkeypatch.setattr("airflow_kling.operators.work.AIRFLOW", (3, 1))
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SECRET", SECRET)
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_BASE_URL", "https://airflow.example")
 
@@ -78,13 +78,13 @@ def test_the_address_makes_no_other_work(connect, context, kind):
 @pytest.mark.parametrize(
     ("version", "secret", "base", "changes", "told"),
     [
-        ("2.11.2", SECRET, "https://airflow.example", {}, "needs Airflow 3.1"),
-        ("3.0.6", SECRET, "https://airflow.example", {}, "needs Airflow 3.1"),
-        ("3.3.2", "", "https://airflow.example", {}, "[kling] callback_secret"),
-        ("3.3.2", "short", "https://airflow.example", {}, "[kling] callback_secret"),
-        ("3.3.2", SECRET, "airflow.example", {}, "[kling] callback_base_url"),
-        ("3.3.2", SECRET, "https://airflow.example", {"callback_url": "https://mine.example"}, None),
-        ("3.3.2", SECRET, "https://airflow.example", {"callback_url": None}, None),
+        ((2, 11), SECRET, "https://airflow.example", {}, "needs Airflow 3.1"),
+        ((3, 0), SECRET, "https://airflow.example", {}, "needs Airflow 3.1"),
+        ((3, 3), "", "https://airflow.example", {}, "[kling] callback_secret"),
+        ((3, 3), "short", "https://airflow.example", {}, "[kling] callback_secret"),
+        ((3, 3), SECRET, "airflow.example", {}, "[kling] callback_base_url"),
+        ((3, 3), SECRET, "https://airflow.example", {"callback_url": "https://mine.example"}, None),
+        ((3, 3), SECRET, "https://airflow.example", {"callback_url": None}, None),
     ],
 )
 def test_without_callbacks_polls_keep_their_pace(
@@ -92,7 +92,7 @@ def test_without_callbacks_polls_keep_their_pace(
 ):
     server = serve("submitted")
     connect(server)
-    monkeypatch.setattr("airflow.__version__", version)
+    monkeypatch.setattr("airflow_kling.operators.work.AIRFLOW", version)
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SECRET", secret)
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_BASE_URL", base)
     monkeypatch.setattr(KlingExpandImageOperator, "log", logging.getLogger("test"))
