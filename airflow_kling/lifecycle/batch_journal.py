@@ -177,6 +177,7 @@ class Journal:
         """
         with self._writing:
             if self.overtaken:
+                self._write_what_happened()
                 raise _overtaken()
             with self._changing:
                 batch = list(self._pending)
@@ -185,9 +186,16 @@ class Journal:
             if self._count % COMPACT_AFTER == COMPACT_AFTER - 1 or (not self._count and len(self._segments) > 1):
                 self._compact()
                 return
-            self._write(batch)
+            path = self._write(batch)
             # Before they count as stored: whoever put one of them is told itself, and sends nothing.
-            self._check_owner()
+            try:
+                self._check_owner()
+            except ApiFault:
+                self._write_what_happened()
+                with suppress(Exception):  # creates that are not sent now
+                    self._segments.remove(path)
+                    path.unlink(missing_ok=True)
+                raise
             self._forget(batch)
 
     def _compact(self) -> None:
@@ -217,13 +225,23 @@ class Journal:
         with self._changing:
             self._pending = [entry for entry in self._pending if id(entry) not in written]
 
-    def _write(self, entries: list[Entry]) -> None:
+    def _write_what_happened(self) -> None:
+        """Write what is true whoever goes on with the batch: all but creates that are not known to have made a task."""
+        with self._changing:
+            told = [entry for entry in self._pending if entry[0] != "record" or _is_submitted(entry[2])]
+        if told:
+            with suppress(Exception):  # whatever the storage raises: that it was overtaken is told all the same
+                self._write(told)
+                self._forget(told)
+
+    def _write(self, entries: list[Entry]) -> Any:
         path = self._folder / f"{self._generation:06d}-{self._id}-{self._count:06d}{SUFFIX}"
         # Never again that name: a store may yet finish what was given up.
         self._count += 1
         with whole_file(path) as file:
             file.write(_lines([*entries, (EOF, "", len(entries))]))
         self._segments.append(path)
+        return path
 
     def check(self) -> None:
         """
@@ -251,7 +269,7 @@ class Journal:
         if not lines or lines.pop() != [EOF, "", len(lines)]:
             raise ValueError(f"{path.name} is cut")
         for kind, key, value in lines:
-            if kind == "record" and isinstance(value, Mapping) and value.get("stage") == Stage.SUBMITTED.value:
+            if kind == "record" and _is_submitted(value):
                 submitted[value["external_task_id"]] = value
             if kind == "base":
                 for rows in self._state.values():
@@ -305,6 +323,10 @@ class JournalRecords:
         # What has happened stays true: where it cannot be stored now, it is with the next commit that can.
         self._journal.put("record", self._key, record.to_json())
         self._journal.commit()
+
+
+def _is_submitted(record: Any) -> bool:
+    return isinstance(record, Mapping) and record.get("stage") == Stage.SUBMITTED.value
 
 
 def _lines(entries: list[Entry]) -> bytes:

@@ -20,8 +20,8 @@ def opened(folder, *arguments, **options):
     return journal
 
 
-def record(stage=Stage.INTENT, **facts):
-    return Record(stage, "af-1", "kling_default", "f", 0, 0, 1.0, **facts)
+def record(stage=Stage.INTENT, external_task_id="af-1", **facts):
+    return Record(stage, external_task_id, "kling_default", "f", 0, 0, 1.0, **facts)
 
 
 def segments(folder):
@@ -315,13 +315,19 @@ def test_each_thread_of_a_process_that_was_overtaken_is_told(tmp_path):
     assert set(new.items("record")) == {"a"}
 
 
-def test_an_id_that_an_overtaken_process_learnt_last_is_not_hidden_by_a_base(tmp_path):
+@pytest.mark.parametrize("told_before", [False, True])
+def test_an_id_that_an_overtaken_process_learnt_last_is_not_hidden_by_a_base(tmp_path, told_before):
     old = opened(tmp_path)
     JournalRecords(old, "k/0").save(record())
     new = opened(tmp_path, 2)
-    JournalRecords(old, "k/0")._journal.put("record", "k/0", record(Stage.SUBMITTED, task_id="T1").to_json())
+    if told_before:
+        with pytest.raises(ApiFault, match="overtaken"):
+            old.put_durably("record", "l/0", record(external_task_id="af-2").to_json())
     with pytest.raises(ApiFault, match="overtaken"):
-        old.commit()
+        JournalRecords(old, "k/0").save(record(Stage.SUBMITTED, task_id="T1"))
+    onlooker = Journal(tmp_path)
+    onlooker.look()
+    assert set(onlooker.items("record")) == {"k/0"}  # what was told before it was sent is as if never intended
     new._segments *= 2  # so that it compacts
     new.put_durably("end", "other", {})
     assert JournalRecords(opened(tmp_path, 3), "k/0").load().task_id == "T1"
