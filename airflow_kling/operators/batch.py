@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import FIELDS, IMAGE_TO_VIDEO
-from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
+from airflow_kling.operators.base import AUTO, KlingTaskBaseOperator, is_constant
 from airflow_kling.operators.expand import SHAPES, SIDES, KlingExpandImageOperator
 from airflow_kling.operators.video import KlingImageToVideoOperator
 
@@ -67,6 +67,8 @@ class KlingBatchOperator(KlingTaskBaseOperator):
             self.check_name()
         if self.reuse:
             raise InputFault("reuse", self.reuse, "left out", "a batch remembers its own pictures below output_path")
+        if self.callback_url == AUTO:
+            raise InputFault("callback_url", AUTO, "left out", "a batch asks for all of its tasks at once")
         if is_constant(images) and not images:
             raise InputFault("images", images, "given", "name a folder, a list or a manifest")
         self._running: Any = None

@@ -724,39 +724,28 @@ class TestServer:
         assert (process.returncode, out, err) == (0, "stopped\n", "")
 
 
-def test_callbacks_to_loopback_are_posted_at_each_change(client_of_callbacks, serve):
+def test_callbacks_to_loopback_are_posted_at_each_change(serve):
     receiver = serve((204, b""))
-    client = client_of_callbacks
-    failing = client.create(prompt="[emulator:fail]", callback_url=f"{receiver.url}/failing")
-    task_id = client.create(callback_url=f"{receiver.url}/mine", external_task_id="shop-42")
-    client.create(callback_url="http://127.0.0.1:1/nobody-is-there")
-    client.create(callback_url="https://example.com/elsewhere")
-    wait_for(lambda: len(client.state.ledger()["callbacks"]) >= 3)
-    client.server.wait_for_pictures(30)
-    for seconds in (1.5, 4):
-        before = len(client.state.ledger()["callbacks"])
-        client.state.advance(seconds)
-        wait_for(lambda before=before: len(client.state.ledger()["callbacks"]) == before + 3)
+    with client_with(latency=5, quota=None) as client:
+        failing = client.create(prompt="[emulator:fail]", callback_url=f"{receiver.url}/failing")
+        task_id = client.create(callback_url=f"{receiver.url}/mine", external_task_id="shop-42")
+        client.create(callback_url="http://127.0.0.1:1/nobody-is-there")
+        client.create(callback_url="https://example.com/elsewhere")
+        until(lambda: len(client.state.ledger()["callbacks"]) >= 3)
+        for seconds in (1.5, 4):
+            before = len(client.state.ledger()["callbacks"])
+            client.state.advance(seconds)
+            until(lambda before=before: len(client.state.ledger()["callbacks"]) == before + 3)
 
-    told = [(seen.target, json.loads(seen.body)) for seen in receiver.requests]
-    words = {target: [body["task_status"] for at, body in told if at == target] for target in ("/mine", "/failing")}
-    assert words == {"/mine": ["submitted", "processing", "succeed"], "/failing": ["submitted", "processing", "failed"]}
-    (last,) = [body for target, body in told if (target, body["task_status"]) == ("/mine", "succeed")]
-    assert (last["task_id"], last["task_info"]["external_task_id"]) == (task_id, "shop-42")
-    assert requests.get(last["task_result"]["images"][0]["url"], timeout=10).ok
-    answered = {(row["task_id"], row["http_status"]) for row in client.state.ledger()["callbacks"]}
-    assert {(task_id, 204), (failing, 204)} < answered
-    assert {status for _, status in answered} == {204, None}
-
-
-@pytest.fixture
-def client_of_callbacks(kling_emulator_factory):  # noqa: F811
-    settings = EmulatorSettings(latency=5, virtual_clock=True, engine="reflect", quota=None)
-    return Client(kling_emulator_factory(settings))
-
-
-def wait_for(true):
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+        told = [(seen.target, json.loads(seen.body)) for seen in receiver.requests]
+        words = {target: [body["task_status"] for at, body in told if at == target] for target in ("/mine", "/failing")}
+        assert words == {
+            "/mine": ["submitted", "processing", "succeed"],
+            "/failing": ["submitted", "processing", "failed"],
+        }
+        (last,) = [body for target, body in told if (target, body["task_status"]) == ("/mine", "succeed")]
+        assert (last["task_id"], last["task_info"]["external_task_id"]) == (task_id, "shop-42")
+        assert requests.get(last["task_result"]["images"][0]["url"], timeout=10).ok
+        answered = {(row["task_id"], row["http_status"]) for row in client.state.ledger()["callbacks"]}
+        assert {(task_id, 204), (failing, 204)} < answered
+        assert {status for _, status in answered} == {204, None}

@@ -393,6 +393,7 @@ def test_a_full_disk_stops_cleanly_and_a_retry_goes_on(account, folder, tmp_path
         ({"output_name": "same"}, "task_id"),
         ({"wait_for_completion": False}, "wait_for_completion"),
         ({"reuse": "30d"}, "reuse"),
+        ({"callback_url": "auto"}, "callback_url"),
         ({"images": ""}, "images"),
         ({"n": 10}, "n=10"),
         ({"aspect_ratio": "x"}, "aspect_ratio"),
