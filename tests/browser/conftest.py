@@ -32,14 +32,21 @@ def folders(tmp_path_factory, photographs):
 
 @pytest.fixture(scope="session")
 def emulator():
+    from leak_search import mark_signatures
+
     from airflow_kling.emulator.server import EmulatorServer
 
-    with EmulatorServer(EmulatorSettings(latency=0.2, engine="reflect")) as server:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        EmulatorServer(EmulatorSettings(latency=0.2, engine="reflect")) as server,
+    ):
+        mark_signatures(patch)
         yield server
 
 
 @pytest.fixture(scope="session")
 def site(folders, emulator, tmp_path_factory):
+    from leak_search import keep_deleted, search
     from run_page_site.server import Site
 
     media, elsewhere = folders
@@ -51,8 +58,11 @@ def site(folders, emulator, tmp_path_factory):
         KLING_TEST_PICTURES=":".join(str(path) for path in sorted(media.glob("*.jpg"))),
         KLING_TEST_OUT=str(media / "out"),
         KLING_TEST_ELSEWHERE=str(elsewhere),
+        AIRFLOW__CORE__FERNET_KEY="",
     ) as running:
+        keep_deleted(running.home / "airflow.db")
         yield running
+    assert search([running.home, media, elsewhere]) == []
 
 
 @pytest.fixture(scope="session")

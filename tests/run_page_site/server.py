@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 START_LIMIT = 120
 USERS = {"reader": "viewer", "stranger": "admin", "no-runs": "viewer", "no-tasks": "viewer"}
-TEST_DAG = "import sys; from airflow.dag_processing.dagbag import DagBag; DagBag().get_dag(sys.argv[1]).test()"
+TEST_DAG = "import sys; from airflow_kling.demo.run_dag import _dag; _dag(sys.argv[1]).test()"
 PASSWORD = "not-a-secret-of-anyone"
 
 

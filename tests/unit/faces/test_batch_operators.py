@@ -42,6 +42,7 @@ from airflow_kling.operators import (
 )
 from airflow_kling.operators.batch import KlingBatchOperator
 from airflow_kling.operators.kling import KlingExpandBatchOperator, KlingImageToVideoBatchOperator
+from airflow_kling.operators.links import LINKS
 from airflow_kling.triggers.batch import KlingBatchTrigger
 from airflow_kling.triggers.kling import KlingSlotTrigger
 
@@ -189,6 +190,23 @@ def test_each_picture_is_paid_once_and_a_rerun_pays_for_nothing(account, folder,
     assert (accepted(emulator), after["create"] - before["create"], after["download"] - before["download"]) == (7, 1, 1)
     assert "8 of 8 pictures done, 0 running" in told.text
     assert "Kling task" not in told.text
+
+
+def test_the_run_page_is_told_how_far_it_is(account, folder, tmp_path, monkeypatch):
+    account()
+    monkeypatch.setattr(batch_run, "REPORT_EVERY", 0.0)
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    operator = expand(folder, tmp_path, min_success_ratio=0.5)
+    ti, told = instance(operator), []
+    push = ti.xcom_push
+    monkeypatch.setattr(ti, "xcom_push", lambda key, value: (told.append((key, value)), push(key, value)))
+    operator.execute({"ti": ti})
+    progress = [value for key, value in told if key == "progress"]
+    assert progress[0] == {"rows": 7, "done": 0, "failed": 0, "running": 0, "units": 0}
+    assert progress[-1] == {"rows": 7, "done": 7, "failed": 1, "running": 0, "units": 48.0}
+    assert any(each["running"] > 0 and each["done"] < 7 for each in progress)
+    # The links, too, before anything is sent.
+    assert {key for key, _ in told[:3]} == {link.xcom_key for link in LINKS}
 
 
 def test_slots_are_never_exceeded_and_count_each_output(account, folder, tmp_path):
