@@ -108,6 +108,33 @@ def get_provider_info() -> dict[str, object]:
                         "example": "/data/kling, s3://conn@bucket/kling",
                         "default": "",
                     },
+                    "callback_secret": {
+                        "description": 'What makes the addresses that callback_url="auto" gives Kling unguessable: at '
+                        "least 32 random characters, the same on all workers and API servers. Without it there are no "
+                        "callbacks.",
+                        "version_added": None,
+                        "type": "string",
+                        "sensitive": True,
+                        "example": None,
+                        "default": "",
+                    },
+                    "callback_base_url": {
+                        "description": "How Kling reaches the API server, its path included where it is served below "
+                        "one. Without it [api] base_url counts.",
+                        "version_added": None,
+                        "type": "string",
+                        "example": "https://airflow.example.com",
+                        "default": "",
+                    },
+                    "callback_signing_secret": {
+                        "description": "The Webhook Secret of Kling's console. With it a callback must be signed, too; "
+                        "it takes the extra callback (standardwebhooks) on the API servers.",
+                        "version_added": None,
+                        "type": "string",
+                        "sensitive": True,
+                        "example": "whsec_...",
+                        "default": "",
+                    },
                 },
             },
         },

@@ -174,6 +174,20 @@ def parse_bare_task(family: Family, fields: Mapping[str, Any]) -> Task:
     return _task(family, Answer(200, {}, b""), {}, fields, None)
 
 
+def read_bare_status(fields: Mapping[str, Any]) -> TaskStatus:
+    """
+    Return the status alone of such an object, of whatever family, and with or without what the task made.
+
+    :param fields: The decoded object.
+    :raises ApiFault: where it names no task.
+    """
+    answer = Answer(200, {}, b"")
+    layers = _layers(answer, {}, fields)
+    if _first_id(layers, "task_id", "id") is None:
+        raise _malformed(answer, {}, "no task id")
+    return _status(layers)[0]
+
+
 def parse_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """
     Return the seconds that ``Retry-After`` asks for, at most an hour; None where it is absent or unreadable.

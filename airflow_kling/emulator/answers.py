@@ -61,6 +61,11 @@ def queried_wrapped(task: TaskView, request_id: str, link: Link) -> dict[str, An
     }
 
 
+def called_back(task: TaskView, link: Link) -> dict[str, Any]:
+    """Return the body of a callback: the bare task."""
+    return _task(task, link)
+
+
 def listed(tasks: Sequence[TaskView], request_id: str, link: Link) -> dict[str, Any]:
     """Return the answer to a list."""
     return _envelope(request_id, [_task(task, link) for task in tasks])

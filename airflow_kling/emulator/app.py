@@ -23,6 +23,7 @@ from airflow_kling import __version__
 from airflow_kling.api.families import FAMILIES, Family, OutputKind
 from airflow_kling.emulator import answers
 from airflow_kling.emulator.accounts import check_authorization
+from airflow_kling.emulator.calling import Caller
 from airflow_kling.emulator.delivery import Delivery, access_denied, injected_refusal
 from airflow_kling.emulator.faults import ANSWERING, FAULTS, Effect, Fault, Place, Stage, Subject
 from airflow_kling.emulator.fetching import fetch_loopback, is_loopback
@@ -87,6 +88,7 @@ class EmulatorApp:
         self.studio = Studio(self.state)
         self._delivery = Delivery(self.state.settings.stall_seconds)
         self._signer = Signer()
+        self._caller = Caller(self.state)
         self._request_numbers = count(1)
         self._routes = Starlette(routes=[*self._control_routes(), *self._api_routes()])
 
@@ -99,8 +101,9 @@ class EmulatorApp:
         await self._routes(scope, receive, send_marked)
 
     def close(self) -> None:
-        """End stalled answers, stop making pictures, and remove them."""
+        """End stalled answers, stop making pictures and posting callbacks, and remove the pictures."""
         self._delivery.closing.set()
+        self._caller.close()
         self.studio.close()
 
     def _api_routes(self) -> list[Route]:
@@ -177,6 +180,9 @@ class EmulatorApp:
         accepted = self.state.create(order, account=call.subject.account, dialect=call.dialect)
         if accepted.needs_outputs:
             await self._make(accepted, job)
+        if order.callback_url and is_loopback(order.callback_url):
+            link = partial(call.link, self._signer)
+            self._caller.follow(accepted.task.task_id, order.callback_url, partial(answers.called_back, link=link))
         answer = JSONResponse(answers.created(accepted.task, call.request_id))
         return self._disturbed(accepted.fault, call, answer)
 

@@ -20,11 +20,9 @@ _CHUNK = 1 << 16
 
 def is_loopback(url: str) -> bool:
     """Return whether the URL's host is this machine, without asking a name server."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -37,7 +35,7 @@ def fetch_loopback(url: str) -> bytes:
     :raises OSError: where it cannot be read, or leads elsewhere.
     """
     try:
-        with _OPENER.open(url, timeout=TIMEOUT) as answer:
+        with OPENER.open(url, timeout=TIMEOUT) as answer:
             return _read(answer, time.monotonic() + TIMEOUT)
     except urllib.error.HTTPError as error:
         raise OSError(f"HTTP {error.code}") from None
@@ -66,4 +64,4 @@ class _StayOnLoopback(urllib.request.HTTPRedirectHandler):
 
 
 # Without proxies: a proxy's loopback is another machine's.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _StayOnLoopback())
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _StayOnLoopback())

@@ -154,6 +154,23 @@ class DownloadRow:
     authorization: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CallbackRow:
+    """
+    One callback in the ledger.
+
+    :param at: Milliseconds.
+    :param task_id: What it told of.
+    :param word: The status that it told.
+    :param http_status: The answer; None where none came.
+    """
+
+    at: int
+    task_id: str
+    word: str
+    http_status: int | None
+
+
 @dataclass(slots=True)
 class _Books:
     """Everything that a reset forgets, but the clock and the faults."""
@@ -172,6 +189,7 @@ class _Books:
     requests: Counter[str] = field(default_factory=Counter)
     creates: list[CreateRow] = field(default_factory=list)
     downloads: list[DownloadRow] = field(default_factory=list)
+    callbacks: list[CallbackRow] = field(default_factory=list)
 
 
 class EmulatorState:
@@ -403,6 +421,11 @@ class EmulatorState:
         with self._lock:
             self._books.downloads.append(DownloadRow(self.now_ms(), task_id, name, http_status, authorization))
 
+    def called(self, task_id: str, word: str, http_status: int | None) -> None:
+        """Write a callback into the ledger, see :class:`CallbackRow`."""
+        with self._lock:
+            self._books.callbacks.append(CallbackRow(self.now_ms(), task_id, word, http_status))
+
     def ledger(self) -> dict[str, Any]:
         """Return the ledger as the control route shows it."""
         with self._lock:
@@ -415,6 +438,7 @@ class EmulatorState:
                 "units": books.units,
                 "requests": {place.value: books.requests[place.value] for place in Place},
                 "downloads": [asdict(row) for row in books.downloads],
+                "callbacks": [asdict(row) for row in books.callbacks],
                 "faults": dict(self._faults.counts),
                 "slots_in_use": dict(+books.slots),
                 "max_slots_in_use": books.max_slots,

@@ -32,6 +32,7 @@ from airflow_kling.api.rules import (
     video_units,
 )
 from airflow_kling.emulator.faults import prompt_words
+from airflow_kling.emulator.fetching import is_loopback
 from airflow_kling.emulator.orders import FoundClip, Job, Order
 from airflow_kling.emulator.refusals import Refusal
 from airflow_kling.emulator.settings import Dialect
@@ -242,14 +243,15 @@ def _order(family: Family, fields: Mapping[str, Any], n: int) -> Order:
         list(prompt_words(prompt))
     except ValueError as error:
         raise Refusal(1201, f"prompt is invalid for the emulator: {error}") from None
+    callback_url = _checked("callback_url", check_callback_url, fields.get("callback_url"))
     return Order(
         family=family,
         n=n,
         external_task_id=_optional_text(fields, "external_task_id"),
         prompt=prompt,
         watermark=_watermark(fields.get("watermark_info")),
-        callback_url=_checked("callback_url", check_callback_url, fields.get("callback_url")),
-        note="callback_url is stored, not called" if fields.get("callback_url") else "",
+        callback_url=callback_url,
+        note="callback_url is not called (only loopback is)" if callback_url and not is_loopback(callback_url) else "",
     )
 
 

@@ -131,6 +131,20 @@ def killed_text(task_id: str, family: str) -> str:
     )
 
 
+def released_text(task_id: str, family: str) -> str:
+    """
+    Return why a trigger may be taken away that a callback was to end: Airflow does not say.
+
+    :param task_id: The remote task.
+    :param family: Name of its family.
+    """
+    return (
+        f"Kling task {task_id} ({family}) is not watched any longer: its callback has come, or a user has ended the "
+        f"wait. If it runs still, it goes on remotely and is billed when it ends, for the API has no cancel. A retry "
+        f"or a rerun takes it up again and makes no other"
+    )
+
+
 def killed_create_text(external_id: str, family: str) -> str:
     """
     Return what may go on when Airflow kills the task that submits.

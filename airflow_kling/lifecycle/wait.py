@@ -16,6 +16,9 @@ from airflow_kling.api.redact import redact
 JITTER = 0.1
 MAX_BACKOFF = 60.0
 
+CALLED_BACK_FACTOR = 6.0
+CALLED_BACK_INTERVAL = 60.0
+
 #: How many faults of one kind, with no answer between them, end the wait. One reset or one 5xx never does, for the
 #: task is paid; and a key
 #: that is refused is read again once, for it may just have been replaced.
@@ -61,6 +64,15 @@ class Decision:
     reread_key: bool = False
     task: Task | None = None
     fault: ApiFault | None = None
+
+
+def called_back_interval(poll_interval: float) -> float:
+    """
+    Return the seconds between polls that are but the safety net of a callback: six times as many, at most a minute.
+
+    :param poll_interval: Seconds between polls without a callback; never shortened.
+    """
+    return max(min(CALLED_BACK_FACTOR * poll_interval, CALLED_BACK_INTERVAL), poll_interval)
 
 
 class Wait:

@@ -27,6 +27,7 @@ DEFERRAL_MARGIN = 600
 """Seconds after our own deadline at which Airflow ends the deferral, should the trigger not have."""
 
 NAME_LENGTH = 100
+AUTO = "auto"
 ON_EXISTING = ("reattach", "resubmit", "fail")
 
 
@@ -57,7 +58,11 @@ class KlingTaskBaseOperator(BaseOperator):
     :param reuse: How old a result of an earlier run may be, e.g. ``"30d"``, to be returned in place of a new task: the
         same input, stored and whole. Off by default. It is looked for below ``[kling] record_path``, else below
         ``output_path``, which should then be the same for all runs.
-    :param callback_url: Where Kling posts each change of state. (templated)
+    :param callback_url: Where Kling posts each change of state: a URL of yours, which changes nothing here, or
+        ``"auto"``. Then Kling calls our plugin in Airflow's API server (3.1 and later), which asks for the task and,
+        if it has ended, wakes ours at once; polls go on as the safety net, six times as rare, but at least once a
+        minute. It needs ``deferrable``, ``wait_for_completion`` and ``[kling] callback_secret``; where one is missing,
+        polls alone tell, at their usual pace. (templated)
     :param extra_body: Fields of the wire that the operator does not know yet. (templated)
     :param include_urls: Whether the manifest holds the signed links, which XCom then shows.
     :raises KlingInputError: at parse time for a value that no rendering can mend.
@@ -105,6 +110,7 @@ class KlingTaskBaseOperator(BaseOperator):
         self.callback_url = callback_url
         self.extra_body = extra_body or {}
         self.include_urls = include_urls
+        self._own_callback_url: str | None = None
         self._submission: Submission | None = None
         self._submitted: Submitted | None = None
 
@@ -130,6 +136,11 @@ class KlingTaskBaseOperator(BaseOperator):
         :param source: What :meth:`read_source` returned.
         """
         return self.build_request(source, None).parameters()
+
+    @property
+    def sent_callback_url(self) -> str | None:
+        """Where Kling is asked to post; an address of ours holds a token, and so is no template field."""
+        return self._own_callback_url if self.callback_url == AUTO else self.callback_url
 
     @property
     def source_name(self) -> str:
@@ -241,9 +252,11 @@ class KlingTaskBaseOperator(BaseOperator):
         from airflow_kling.api.faults import ApiFault
         from airflow_kling.exceptions import errors_for
         from airflow_kling.lifecycle.submit import Submission, is_pressure
-        from airflow_kling.operators.work import client_for, records_of
+        from airflow_kling.operators.work import callback_url_for, client_for, records_of
 
         self._submitted = None
+        if self.callback_url == AUTO and self.deferrable and self.wait_for_completion:
+            self._own_callback_url = callback_url_for(context["ti"], self.log)
         submission = self._submission = Submission(work, records_of(self, context, number), client_for(), self.log)
         with errors_for():
             while True:
@@ -291,7 +304,8 @@ class KlingTaskBaseOperator(BaseOperator):
         if self.deferrable and not task.status.ended:
             from airflow_kling.triggers.kling import KlingTaskTrigger
 
-            trigger = KlingTaskTrigger(task.task_id, task.family, conn_id, self.poll_interval, deadline)
+            called_back = self._own_callback_url is not None
+            trigger = KlingTaskTrigger(task.task_id, task.family, conn_id, self.poll_interval, deadline, called_back)
             self._defer(trigger, self.execute_complete.__name__, self.timeout)
         wait = Wait(task.task_id, poll_interval=self.poll_interval, deadline=deadline, status=task.status)
         decision = watch(wait, lambda: KlingHook(conn_id).client, task.family, self.log)

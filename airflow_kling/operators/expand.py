@@ -145,7 +145,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
             prompt=self.prompt,
             n=n,  # type: ignore[arg-type]  # the request turns rendered text into numbers
             watermark=self.watermark,
-            callback_url=self.callback_url,
+            callback_url=self.sent_callback_url,
             external_task_id=external_id,
             extra_body=self.extra_body,
             **ratios,

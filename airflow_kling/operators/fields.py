@@ -44,7 +44,11 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
         from airflow_kling.api.requests import REQUESTS
 
         fields = self._given() | source.fields
-        fields |= {"callback_url": self.callback_url, "external_task_id": external_id, "extra_body": self.extra_body}
+        fields |= {
+            "callback_url": self.sent_callback_url,
+            "external_task_id": external_id,
+            "extra_body": self.extra_body,
+        }
         request = REQUESTS[self.family](**fields)
         if external_id is not None:  # about to be sent
             for warning in request.warnings:
@@ -66,7 +70,7 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
         if isinstance(known.get("video_id"), Mapping):
             del known["video_id"]
         if is_known(self.callback_url):
-            known["callback_url"] = self.callback_url
+            known["callback_url"] = self.sent_callback_url
         check_fields(self.family, known, pictures=False)
         if is_known(self.extra_body):
             check_extra_fields(self.family, self.extra_body)

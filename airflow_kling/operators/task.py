@@ -52,7 +52,7 @@ class KlingTaskOperator(KlingTaskBaseOperator):
     def build_request(self, source: Any, external_id: str | None) -> AnyRequest:
         from airflow_kling.api.requests import AnyRequest
 
-        return AnyRequest(self.family, source.fields, external_id, self.callback_url)
+        return AnyRequest(self.family, source.fields, external_id, self.sent_callback_url)
 
     def parameters(self, source: Any) -> Mapping[str, Any]:
         return {}  # the identity is that of all fields
@@ -69,7 +69,7 @@ class KlingTaskOperator(KlingTaskBaseOperator):
         if is_known(self.family):
             get_family(self.family)
         if is_known(self.callback_url):
-            check_callback_url(self.callback_url)
+            check_callback_url(self.sent_callback_url)
         if is_known(self.fields):
             check_any_fields(self.fields)
         if isinstance(self.fields, Mapping):

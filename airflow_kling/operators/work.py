@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import airflow
-from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.sdk import conf, mask_secret
 
+from airflow_kling.api.callback import Addressee, own_callback_url, token_of
+from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.redact import redact
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
@@ -268,6 +271,29 @@ def external_id_of(ti: Any, number: int | str = 0, epoch: int = 0, generation: i
     """
     tag = deployment_tag(deployment_name())
     return external_task_id(tag, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, number, epoch, generation)
+
+
+def callback_url_for(ti: Any, log: logging.Logger) -> str | None:
+    """
+    Return the address of our plugin that wakes a task instance; None, and a line in the log, where it has none.
+
+    :param ti: The task instance.
+    :param log: Where the line goes.
+    """
+    if tuple(map(int, airflow.__version__.split(".")[:2])) < (3, 1):
+        log.warning('callback_url="auto" needs Airflow 3.1 or later: polls alone tell when the Kling task ends')
+        return None
+    secret = conf.get("kling", "callback_secret", fallback="") or ""
+    base_url = conf.get("kling", "callback_base_url", fallback="") or conf.get("api", "base_url", fallback="")
+    addressee = Addressee(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+    try:
+        url = own_callback_url(base_url or "", secret, addressee)
+    except InputFault as fault:
+        log.warning('callback_url="auto" cannot be used, polls alone tell when the Kling task ends: %s', fault)
+        return None
+    for told in (secret, token_of(secret, addressee)):
+        mask_secret(told)
+    return url
 
 
 def deployment_name() -> str:

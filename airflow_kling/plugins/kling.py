@@ -1,4 +1,4 @@
-"""KlingPlugin: the run page in Airflow's UI, from Airflow 3.1 on; nothing before."""
+"""KlingPlugin: the run page in Airflow's UI and the callbacks' route, from Airflow 3.1 on; nothing before."""
 
 from __future__ import annotations
 
@@ -28,14 +28,20 @@ class KlingPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:
-        """The application that serves the pages; none where this Airflow lacks what it is made of."""
+        """The applications of the callbacks and the pages; none where this Airflow lacks what they are made of."""
         try:
+            from airflow_kling.api.callback import ROUTE
             from airflow_kling.plugins.app import make_app
+            from airflow_kling.plugins.callbacks import make_callbacks
         except ImportError:
             # The API server shows more than our page, and must start without it.
             log.exception("Kling's run page cannot be shown by this version of Airflow")
             return []
-        return [{"app": make_app(), "url_prefix": URL_PREFIX, "name": "Kling"}]
+        # The first that begins like an address answers it.
+        return [
+            {"app": make_callbacks(), "url_prefix": ROUTE, "name": "Kling callbacks"},
+            {"app": make_app(), "url_prefix": URL_PREFIX, "name": "Kling"},
+        ]
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:

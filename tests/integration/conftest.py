@@ -17,6 +17,9 @@ import pytest
 from airflow_kling.demo.home import dags_folder
 from airflow_kling.emulator.testing import kling_emulator, kling_emulator_factory  # noqa: F401
 
+# The suite's own package: test modules are imported one by one, and know no siblings.
+sys.path.insert(0, str(Path(__file__).parent))
+
 PROJECT = Path(__file__).parents[2]
 RUN_LIMIT = 180
 

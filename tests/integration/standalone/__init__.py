@@ -1,0 +1,1 @@
+"""All of Airflow in one command, for suites and benchmarks."""
