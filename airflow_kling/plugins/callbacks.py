@@ -33,6 +33,7 @@ from airflow_kling.api.callback import (
 from airflow_kling.api.faults import ApiFault
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.redact import redact
+from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.lifecycle.end import end_of
 from airflow_kling.lifecycle.wait import Outcome, Wait
 from airflow_kling.triggers.kling import KlingTaskTrigger
@@ -275,8 +276,6 @@ def look(addressee: Addressee) -> bool:
 
     :param addressee: The task instance.
     """
-    from airflow_kling.hooks.kling import KlingHook
-
     waiting = _waiting(addressee)
     if waiting is None:
         return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_kling.api.callback import parse_callback
+from airflow_kling.api.callback import hints_at_end, parse_callback
 from airflow_kling.api.envelope import Answer, parse_task, parse_tasks
 from airflow_kling.api.families import FAMILIES, OutputKind
 from airflow_kling.api.faults import ApiFault, Created, FaultKind
@@ -194,7 +194,9 @@ def test_documented_list(name, expected):
 
 @pytest.mark.parametrize(("name", "expected"), CALLBACKS.items(), ids=CALLBACKS)
 def test_documented_callback(name, expected):
-    assert parse_callback(EXPAND, json.dumps(read(name)["body"]).encode()) == expected
+    body = json.dumps(read(name)["body"]).encode()
+    assert parse_callback(EXPAND, body) == expected
+    assert hints_at_end(body) is expected.status.ended
 
 
 @pytest.mark.parametrize("parse", [parse_task, parse_tasks])

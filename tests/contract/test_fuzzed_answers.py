@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_kling.api.callback import parse_callback
+from airflow_kling.api.callback import hints_at_end, parse_callback
 from airflow_kling.api.envelope import MAX_RETRY_AFTER, Answer, parse_task, parse_tasks
 from airflow_kling.api.families import FAMILIES, Family
 from airflow_kling.api.faults import ApiFault
@@ -102,6 +102,10 @@ def check(family: Family, answer: Answer) -> None:
             tasks += told if isinstance(told, list) else [told]
             # A row of a list may come without its outputs: the single task tells them.
             assert isinstance(told, list) or bool(told.outputs) == (told.status is TaskStatus.SUCCEEDED)
+    try:
+        assert hints_at_end(answer.body) in (True, False)
+    except ApiFault as fault:
+        check_fault(fault)
     for task in tasks:
         assert isinstance(task.status, TaskStatus)
         assert task.task_id

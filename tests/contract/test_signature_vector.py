@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import standardwebhooks.webhooks
 
-from airflow_kling.api.callback import verify_signature
+from airflow_kling.api.callback import hints_at_end, verify_signature
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.inputs import InputFault
 
@@ -40,6 +40,7 @@ def clock(monkeypatch):
 @pytest.mark.usefixtures("clock")
 def test_official_vector_is_accepted():
     verify_signature(SECRET, HEADERS, BODY)
+    assert hints_at_end(BODY)
 
 
 @pytest.mark.usefixtures("clock")

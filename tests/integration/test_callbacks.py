@@ -38,7 +38,7 @@ def site(airflow_environment, emulator, tmp_path):
     }
     with Site(home, environment) as started:
         known = "select dag_id from dag where dag_id = 'kling_called_back'"
-        started.wait("the DAG is read", lambda: started.query(known))
+        started.wait("the DAG is read", lambda: started.answers() and started.query(known))
         yield started
 
 

@@ -11,6 +11,7 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import insert, select
@@ -58,6 +59,7 @@ def seed(session, runs):
                     "start_date": begun,
                     "end_date": now if task.get("state", "success") in ("success", "failed") else None,
                     "rendered_map_index": task.get("label"),
+                    **deferral(session, task.get("trigger")),
                 }
             )
             xcoms += [
@@ -69,6 +71,16 @@ def seed(session, runs):
         if xcoms:
             session.execute(insert(XComModel.__table__), xcoms)
         session.execute(insert(RenderedTaskInstanceFields.__table__), fields)
+
+
+def deferral(session, trigger):
+    """Return what a task instance is deferred on: the class and the arguments of a trigger."""
+    if trigger is None:
+        return {"trigger_id": None, "next_method": None, "next_kwargs": None}
+    row = Trigger(*trigger)
+    session.add(row)
+    session.flush()
+    return {"trigger_id": row.id, "next_method": "execute_complete", "next_kwargs": {}}
 
 
 if __name__ == "__main__":

@@ -55,6 +55,12 @@ class Site:
                 timeout=LIMIT,
             )
 
+    def answers(self):
+        """Return whether the API server is up."""
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.url}/api/v2/version", timeout=5).ok
+        return False
+
     def query(self, sql, *values):
         with suppress(sqlite3.OperationalError), sqlite3.connect(self.home / "airflow.db", timeout=10) as database:
             return database.execute(sql, values).fetchall()

@@ -243,3 +243,19 @@ async def test_watch_that_gives_up_wakes_nobody(serve, connect):
     woken = waiting.done()
     await stop([waiting])
     assert not woken
+
+
+@pytest.mark.parametrize("called_back", [True, False])
+async def test_watch_that_a_callback_overtakes_wakes_the_oldest(serve, connect, called_back):
+    from airflow_kling.triggers.kling import KlingTaskTrigger
+
+    connect(serve("processing"), "a")
+    waiting = asyncio.create_task(events(trigger()))
+    watch = KlingTaskTrigger("T1", "image-expansion", "a", 10.0, 4e9, called_back)
+    watching = asyncio.create_task(anext(watch.run()))
+    await asyncio.sleep(0.01)
+    await stop([watching])
+    await asyncio.sleep(0.01)
+    woken = waiting.done()
+    await stop([waiting])
+    assert woken is called_back
