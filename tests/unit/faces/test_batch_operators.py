@@ -246,7 +246,8 @@ def test_the_result_is_small_and_tells_assets(account, folder, tmp_path):
     made = operator.execute({"ti": ti, "outlet_events": Events()})
     assert len(json.dumps(made)) < 600
     assert extras[id(outlet)].extra == made
-    assert ti.pushed == {"results": made["results"]}
+    assert ti.pushed["results"] == made["results"]
+    assert {key for key in ti.pushed if not key.startswith("_link_")} == {"results", "progress"}
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
