@@ -105,7 +105,7 @@ def open_page(chromium, site, sessions):
 
     yield open_page
     for context in contexts:
-        assert not [fault for page in context.pages for fault in page.faults]
+        assert not [fault for page in context.pages for fault in getattr(page, "faults", ())]
         context.close()
 
 

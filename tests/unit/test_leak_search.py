@@ -70,7 +70,7 @@ def test_what_a_run_deletes_is_searched_too(tmp_path):
     path = tmp_path / "airflow.db"
     with sqlite3.connect(path) as database:
         for table, column in (
-            ("trigger", "encrypted_kwargs"),
+            ("trigger", "kwargs"),
             ("task_instance", "next_kwargs"),
             ("xcom", "value"),
             ("rendered_task_instance_fields", "rendered_fields"),
@@ -86,7 +86,7 @@ def test_what_a_run_deletes_is_searched_too(tmp_path):
         database.execute("INSERT INTO xcom VALUES (?)", (LINK,))
         database.execute("DELETE FROM xcom")
     database.close()
-    names = ("task_instance.next_kwargs", "trigger.encrypted_kwargs", "xcom.value")
+    names = ("task_instance.next_kwargs", "trigger.kwargs", "xcom.value")
     kinds = ("a signed link", "a key", "a signed link")
     assert search([path]) == [Leak(f"airflow.db: {name}", kind) for name, kind in zip(names, kinds, strict=True)]
 
