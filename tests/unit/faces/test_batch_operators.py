@@ -29,7 +29,7 @@ from airflow_kling.exceptions import (
     KlingTransientError,
 )
 from airflow_kling.hooks.client import SyncClient
-from airflow_kling.lifecycle import batch_journal, collect
+from airflow_kling.lifecycle import batch_journal, batch_results, collect
 from airflow_kling.lifecycle.submit import Submission
 from airflow_kling.operators import (
     batch_leave,
@@ -194,7 +194,7 @@ def test_each_picture_is_paid_once_and_a_rerun_pays_for_nothing(account, folder,
 
 def test_the_run_page_is_told_how_far_it_is(account, folder, tmp_path, monkeypatch):
     account()
-    monkeypatch.setattr(batch_run, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(batch_results, "REPORT_EVERY", 0.0)
     (folder / "bad.jpg").write_bytes(b"no picture")
     operator = expand(folder, tmp_path, min_success_ratio=0.5)
     ti, told = instance(operator), []
