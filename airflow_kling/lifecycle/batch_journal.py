@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,9 @@ COMPACT_AFTER = 256
 OWNER = "owner"
 EOF = "eof"
 SUFFIX = ".jsonl"
-Entry = tuple[str, str, Any]
+NOTHING = b"null"
+#: Kind, key, and JSON that was put, which takes a fifth of the memory that its objects would.
+Entry = tuple[str, str, bytes]
 
 
 class Journal:
@@ -50,7 +52,7 @@ class Journal:
         self.found = False
         #: The first try that it knows all of: what an earlier one made may have been remembered elsewhere.
         self.since = 1
-        self._state: dict[str, dict[str, Any]] = {"record": {}, "end": {}, "seen": {}, "done": {}}
+        self._state: dict[str, dict[str, bytes]] = {"record": {}, "end": {}, "seen": {}, "done": {}}
 
     def open(self, try_number: int = 1, *, resumed: bool = False) -> None:
         """
@@ -128,12 +130,20 @@ class Journal:
         :param kind: ``record``, ``end``, ``seen`` or ``done``.
         :param key: Of what.
         """
-        return self._state[kind].get(key)
+        packed = self._state[kind].get(key)
+        return None if packed is None else json.loads(packed)
 
-    def items(self, kind: str) -> dict[str, Any]:
-        """Return all of a kind, by their keys."""
+    def keys(self, kind: str) -> set[str]:
+        """Return the keys of all of a kind."""
         with self._changing:
-            return dict(self._state[kind])
+            return set(self._state[kind])
+
+    def items(self, kind: str) -> Iterator[tuple[str, Any]]:
+        """Yield all of a kind, each with its key."""
+        with self._changing:
+            rows = list(self._state[kind].items())
+        for key, packed in rows:
+            yield key, json.loads(packed)
 
     def put(self, kind: str, key: str, value: Any) -> None:
         """
@@ -143,9 +153,10 @@ class Journal:
         :param key: Of what.
         :param value: JSON; None forgets it.
         """
+        entry = (kind, key, _packed(value))
         with self._changing:
-            self._put((kind, key, value))
-            self._pending.append((kind, key, value))
+            self._put(entry)
+            self._pending.append(entry)
 
     @property
     def waiting(self) -> bool:
@@ -154,8 +165,8 @@ class Journal:
 
     def put_durably(self, kind: str, key: str, value: Any) -> None:
         """Remember something, and return once it is stored; where it cannot be, it counts as never put."""
-        before = self.get(kind, key)
-        entry = (kind, key, value)
+        entry = (kind, key, _packed(value))
+        before = self._state[kind].get(key, NOTHING)
         with self._changing:
             self._put(entry)
             self._pending.append(entry)
@@ -200,12 +211,12 @@ class Journal:
 
     def _compact(self) -> None:
         with self._changing:
-            entries = [(kind, key, value) for kind, rows in self._state.items() for key, value in rows.items()]
+            entries = [(kind, key, packed) for kind, rows in self._state.items() for key, packed in rows.items()]
             batch = list(self._pending)
         old = self._segments
         self._segments = []
         try:
-            self._write([("base", "", True), *entries])
+            self._write([("base", "", _packed(True)), *entries])
             self._check_owner()
         except BaseException:
             # A base of one that was overtaken would hide what the other has written since.
@@ -228,7 +239,7 @@ class Journal:
     def _write_what_happened(self) -> None:
         """Write what is true whoever goes on with the batch: all but creates that are not known to have made a task."""
         with self._changing:
-            told = [entry for entry in self._pending if entry[0] != "record" or _is_submitted(entry[2])]
+            told = [entry for entry in self._pending if entry[0] != "record" or _is_submitted(json.loads(entry[2]))]
         if told:
             with suppress(Exception):  # whatever the storage raises: that it was overtaken is told all the same
                 self._write(told)
@@ -239,7 +250,8 @@ class Journal:
         # Never again that name: a store may yet finish what was given up.
         self._count += 1
         with whole_file(path) as file:
-            file.write(_lines([*entries, (EOF, "", len(entries))]))
+            for line in _lines([*entries, (EOF, "", _packed(len(entries)))]):
+                file.write(line)
         self._segments.append(path)
         return path
 
@@ -259,7 +271,7 @@ class Journal:
 
     def _learn(self, submitted: Mapping[str, Any]) -> None:
         """Put the ids of tasks that only an overtaken process told of, whose segments a later base hides."""
-        for name, record in self.items("record").items():
+        for name, record in self.items("record"):
             if record["stage"] != Stage.SUBMITTED.value and record["external_task_id"] in submitted:
                 self.put("record", name, submitted[record["external_task_id"]])
 
@@ -275,14 +287,14 @@ class Journal:
                 for rows in self._state.values():
                     rows.clear()
             else:
-                self._put((kind, key, value))
+                self._put((kind, key, _packed(value)))
 
     def _put(self, entry: Entry) -> None:
-        kind, key, value = entry
-        if value is None:
+        kind, key, packed = entry
+        if packed == NOTHING:
             self._state[kind].pop(key, None)
         else:
-            self._state[kind][key] = value
+            self._state[kind][key] = packed
 
 
 class JournalRecords:
@@ -329,12 +341,13 @@ def _is_submitted(record: Any) -> bool:
     return isinstance(record, Mapping) and record.get("stage") == Stage.SUBMITTED.value
 
 
-def _lines(entries: list[Entry]) -> bytes:
-    return b"".join(_line(entry) for entry in entries)
+def _lines(entries: Iterable[Entry]) -> Iterator[bytes]:
+    for kind, key, packed in entries:
+        yield b"[%b,%b,%b]\n" % (_packed(kind), _packed(key), packed)
 
 
-def _line(entry: Entry) -> bytes:
-    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+def _packed(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _unreadable(place: object, reason: str) -> ApiFault:

@@ -33,7 +33,7 @@ def note_done(journal: Journal, tasks: Sequence[Task], outputs: int, at: float) 
 
 def spent(journal: Journal) -> dict[str, Any]:
     """Return what a batch cost over all its tries and clears, as far as the units are told."""
-    rows = [row for row in journal.items("done").values() if "part_of" not in row]
+    rows = [row for _, row in journal.items("done") if "part_of" not in row]
     return {
         "tasks": len(rows),
         "failed": sum(row["failed"] for row in rows),
@@ -70,7 +70,7 @@ def find_journals(records: Any, since: float) -> Iterator[tuple[str, Journal | A
 
 def records_of(journal: Journal) -> Iterator[tuple[str, Record | ApiFault]]:
     """Yield the records of a journal; in place of one that cannot be read the fault that says why."""
-    for key in journal.items("record"):
+    for key in sorted(journal.keys("record")):
         try:
             record = JournalRecords(journal, key).load()
         except ApiFault as fault:
@@ -82,9 +82,9 @@ def records_of(journal: Journal) -> Iterator[tuple[str, Record | ApiFault]]:
 
 def entries_of(journal: Journal) -> Iterator[Entry]:
     """Yield the tasks of a batch that ended, for the report."""
-    origins = (record.get("origin") or {} for record in journal.items("record").values())
+    origins = (record.get("origin") or {} for _, record in journal.items("record"))
     dag_id = next((str(origin["dag_id"]) for origin in origins if origin.get("dag_id")), UNKNOWN)
-    for task_id, row in journal.items("done").items():
+    for task_id, row in journal.items("done"):
         if "part_of" not in row:
             at = datetime.fromtimestamp(row["at"], UTC)
             yield Entry(task_id, at, dag_id, row["outputs"], row["units"], row["family"], row["failed"])

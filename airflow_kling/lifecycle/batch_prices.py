@@ -44,7 +44,7 @@ def is_paid(record: Mapping[str, Any]) -> bool:
 def paid_keys(journal: Journal) -> dict[str, bool]:
     """Return the pictures of which a task may exist, and whether one of the last create may."""
     keys: dict[str, bool] = {}
-    for name, record in journal.items("record").items():
+    for name, record in journal.items("record"):
         if is_paid(record):
             key = name.rpartition("/")[0]
             keys[key] = keys.get(key, False) or record["stage"] != Stage.REFUSED.value
@@ -53,9 +53,9 @@ def paid_keys(journal: Journal) -> dict[str, bool]:
 
 def charge_known(journal: Journal, budget: Budget) -> None:
     """Charge the budget with all that earlier tries and runs began."""
-    ends, paid = journal.items("end"), paid_keys(journal)
-    for key in ends.keys() | paid.keys():
-        end, price = ends.get(key), price_of(journal, key)
+    paid = paid_keys(journal)
+    for key in journal.keys("end") | paid.keys():
+        end, price = journal.get("end", key), price_of(journal, key)
         budget.spent += price.before
         if end is not None and end["epoch"] >= price.epoch:
             budget.release(key, price.cost(end))

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.models import Task
@@ -155,6 +155,23 @@ def is_final(end: Mapping[str, Any]) -> bool:
     return end["status"] in (RowStatus.SUCCEEDED.value, RowStatus.FAILED.value)
 
 
+class _End(NamedTuple):
+    """A row's end, as JSON: ten thousand of them lie in memory."""
+
+    status: str
+    units: float
+    packed: str
+
+    @classmethod
+    def of(cls, end: Mapping[str, Any]) -> _End:
+        kept = {name: end[name] for name in end if name not in _HIDDEN}
+        return cls(RowStatus(end["status"]).value, end["units"] or 0.0, json.dumps(kept, separators=(",", ":")))
+
+    def row(self) -> dict[str, Any]:
+        row: dict[str, Any] = json.loads(self.packed)
+        return row
+
+
 class Results:
     """
     The ends of all rows.
@@ -164,9 +181,9 @@ class Results:
 
     def __init__(self, rows: list[Row]) -> None:
         self._rows = rows
-        self._ends: dict[int, Mapping[str, Any]] = {}
+        self._ends: dict[int, _End] = {}
         self._keys: dict[int, str] = {}
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._known: dict[str, _End] = {}
         self._waiting: dict[str, list[int]] = {}
         self._count: Counter[str] = Counter()
 
@@ -181,10 +198,13 @@ class Results:
         :param end: Of :func:`end_row`.
         :param key: Of its picture: rows with the same one are paid once.
         """
+        self._end(number, _End.of(end), key)
+
+    def _end(self, number: int, end: _End, key: str) -> None:
         if number in self._ends:
-            self._count[self._ends[number]["status"]] -= 1
+            self._count[self._ends[number].status] -= 1
         self._ends[number], self._keys[number] = end, key
-        self._count[end["status"]] += 1
+        self._count[end.status] += 1
 
     def wait(self, number: int, key: str) -> bool:
         """
@@ -194,7 +214,7 @@ class Results:
         :param key: Of its picture.
         """
         if key in self._known:
-            self.end(number, self._known[key], key)
+            self._end(number, self._known[key], key)
             return False
         rows = self._waiting.setdefault(key, [])
         rows.append(number)
@@ -208,8 +228,9 @@ class Results:
         :param key: Of its picture.
         :param end: Of :func:`end_row`.
         """
-        self._known.setdefault(key, end)
-        self.end(number, end, key)
+        told = _End.of(end)
+        self._known.setdefault(key, told)
+        self._end(number, told, key)
 
     def end_picture(self, key: str, end: Mapping[str, Any]) -> None:
         """
@@ -218,9 +239,9 @@ class Results:
         :param key: Of the picture.
         :param end: Of :func:`end_row`.
         """
-        self._known[key] = end
+        told = self._known[key] = _End.of(end)
         for number in self._waiting.pop(key, ()):
-            self.end(number, end, key)
+            self._end(number, told, key)
 
     @property
     def done(self) -> int:
@@ -239,15 +260,14 @@ class Results:
     @property
     def units(self) -> float:
         """Units that the pictures cost, each counted once."""
-        distinct = {self._keys[number] or str(number): end["units"] or 0.0 for number, end in self._ends.items()}
+        distinct = {self._keys[number] or str(number): end.units for number, end in self._ends.items()}
         return sum(distinct.values())
 
     def lines(self) -> Iterable[bytes]:
         """Give the results manifest, a line for each row; what the journal alone needs is left out."""
-        skipped = not_begun()
+        skipped = _End.of(not_begun())
         for row in self._rows:
-            end = self._ends.get(row.number, skipped)
-            line = {"row": row.number, "source": row.name} | {name: end[name] for name in end if name not in _HIDDEN}
+            line = {"row": row.number, "source": row.name} | self._ends.get(row.number, skipped).row()
             yield json.dumps(line).encode() + b"\n"
 
     def counts(self) -> dict[str, int]:
@@ -282,8 +302,8 @@ class Results:
     def _errors(self) -> Iterable[str]:
         for row in self._rows:
             end = self._ends.get(row.number)
-            if end is not None and end["error"]:
-                yield f"row {row.number} ({row.name}): {end['error']}"
+            if end is not None and end.status != RowStatus.SUCCEEDED.value and (error := end.row()["error"]):
+                yield f"row {row.number} ({row.name}): {error}"
 
 
 class Progress:

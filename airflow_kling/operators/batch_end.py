@@ -111,9 +111,8 @@ def conclude(
 
 def _warn_of_orphans(process: Process, keys: Collection[str]) -> None:
     """Name what is paid, and belongs to no row any more."""
-    ends, records = process.journal.items("end"), process.journal.items("record")
-    lost = paid_keys(process.journal).keys() - ends.keys() - set(keys)
-    orphans = [record for name, record in records.items() if name.rpartition("/")[0] in lost]
+    lost = paid_keys(process.journal).keys() - process.journal.keys("end") - set(keys)
+    orphans = [record for name, record in process.journal.items("record") if name.rpartition("/")[0] in lost]
     names = [record.get("task_id") or record["external_task_id"] for record in orphans]
     if names:
         shown = ", ".join(sorted(names)[:SHOWN_ORPHANS]) + ", …" * (len(names) > SHOWN_ORPHANS)

@@ -91,7 +91,7 @@ class Process:
         base_url = self.accounts.account(operator.kling_conn_id).base_url
         told = [operator.settings(), operator.kling_conn_id, base_url]
         self.settings = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        self.accounts.know({record["kling_conn_id"] for record in self.journal.items("record").values()})
+        self.accounts.know({record["kling_conn_id"] for _, record in self.journal.items("record")})
 
     def keep_end(self, key: str, end: Mapping[str, Any]) -> None:
         """

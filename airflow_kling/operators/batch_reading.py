@@ -41,7 +41,7 @@ class Reader:
         self._settings = process.settings
         #: The pictures of all rows that were read, and those known of that no row was found for yet.
         self.keys: set[str] = set()
-        self._missing = paid_keys(self._journal).keys() | self._journal.items("end").keys()
+        self._missing = paid_keys(self._journal).keys() | self._journal.keys("end")
 
     def read(self, row: Row, *, only_known: bool) -> Picture | tuple[str, dict[str, Any]] | None:
         """

@@ -135,7 +135,7 @@ def _all_records(records: Any, collected: _Collected) -> Iterator[tuple[str, Rec
         if isinstance(found, ApiFault):
             yield name, found
         else:
-            collected.of_batches |= found.items("done").keys()
+            collected.of_batches |= found.keys("done")
             yield from records_of(found)
 
 
