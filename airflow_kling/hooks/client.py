@@ -152,7 +152,13 @@ class SyncClient:
 
     def send(self, call: Call[T]) -> T:
         """Send the call, again where that is safe, and return what its answer holds."""
-        result: T = tenacity.Retrying(sleep=self._sleep, **_policy(call, self._tokens))(self._send_once, call)
+        try:
+            result: T = tenacity.Retrying(sleep=self._sleep, **_policy(call.method, self._tokens))(
+                self._send_once, call
+            )
+        except ApiFault as fault:
+            # Tenacity remembers the way here: a body of 10 MB would wait for the collector.
+            raise fault.with_traceback(None) from fault.__cause__
         return result
 
     def _send_once(self, call: Call[T]) -> T:
@@ -232,7 +238,8 @@ class AsyncClient:
 
     async def send(self, call: Call[T]) -> T:
         """Send the call, again where that is safe, and return what its answer holds."""
-        return await tenacity.AsyncRetrying(sleep=self._sleep, **_policy(call, self._tokens))(self._send_once, call)
+        policy = _policy(call.method, self._tokens)
+        return await tenacity.AsyncRetrying(sleep=self._sleep, **policy)(self._send_once, call)
 
     async def _send_once(self, call: Call[T]) -> T:
         headers = call.headers | {"Authorization": f"Bearer {self._tokens.token(time.time())}"}
@@ -309,8 +316,12 @@ async def shared_session(conn_id: str, options: TransportOptions) -> AsyncIterat
             await shared.session.close()
 
 
-def _policy(call: Call[Any], tokens: TokenSource) -> dict[str, Any]:
-    """Return what both transports tell tenacity; the decisions are the contract's."""
+def _policy(method: str, tokens: TokenSource) -> dict[str, Any]:
+    """
+    Return what both transports tell tenacity; the decisions are the contract's.
+
+    It holds the method and not the call, which tenacity's own circles would keep.
+    """
 
     def info_of(state: tenacity.RetryCallState) -> FaultInfo | None:
         error = state.outcome.exception() if state.outcome else None
@@ -318,9 +329,7 @@ def _policy(call: Call[Any], tokens: TokenSource) -> dict[str, Any]:
 
     def retry(state: tenacity.RetryCallState) -> bool:
         info = info_of(state)
-        return info is not None and may_resend(
-            call.method, info, state.attempt_number, token_renewable=tokens.renewable
-        )
+        return info is not None and may_resend(method, info, state.attempt_number, token_renewable=tokens.renewable)
 
     def wait(state: tenacity.RetryCallState) -> float:
         info = info_of(state)

@@ -17,7 +17,7 @@ from airflow_kling.lifecycle.wait import Decision, Outcome, Wait
 AHEAD = 16
 """Pictures that are read ahead of a free slot."""
 
-MAX_WEIGHT = 32 << 20
+MAX_WEIGHT = 48 << 20
 """Bytes of what is read ahead and being sent, together; one picture may always."""
 
 FADING = 0.9
