@@ -20,7 +20,9 @@ MAX_BYTES = 128 << 20
 MAX_LINE = 1 << 16
 """Bytes of one row."""
 MAX_ROWS = 100_000
-"""Of one file; what follows is not shown."""
+"""Of one file, and of its pictures; what follows is not shown."""
+MAX_ID = 256
+"""Characters of a task's id: an index keeps them all."""
 KEPT_ROWS = 400_000
 """Of all indexes that are kept."""
 MAX_OPEN = 8
@@ -62,7 +64,8 @@ class Index:
         units: Counter[str] = Counter()
         priced = unpriced = 0
         for start, line in _lines(stream):
-            if len(self._lines) > MAX_ROWS:
+            # Each row has one at least.
+            if len(self._rows) >= MAX_ROWS:
                 self.truncated = True
                 break
             row = row_of(line)
@@ -261,7 +264,7 @@ def row_of(line: bytes) -> Manifest:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return UNREADABLE
-    if not is_manifest(row) or row.get("status") not in _STATUSES:
+    if not is_manifest(row) or row.get("status") not in _STATUSES or len(row.get("task_id") or "") > MAX_ID:
         return UNREADABLE
     return row | {"task_id": row.get("task_id")}  # type: ignore[no-any-return]
 
@@ -285,7 +288,7 @@ def _index(stream: BinaryIO, key: tuple[str, ...] | None) -> Index:
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Give each line that says anything, and where it begins."""
-    start, rest, whole = 0, b"", False
+    start, rest, whole, blank = 0, b"", False, 0
     while not whole:
         with storage_errors():
             piece = stream.read(_STEP)
@@ -296,6 +299,10 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
                 raise MediaFault("it is no file of a batch's results: a line is too long", 415)
             if line.strip():
                 yield start, line
+            else:
+                blank += 1
             start += len(line) + 1
+        if blank > MAX_ROWS:
+            raise MediaFault("it is no file of a batch's results: too many lines are blank", 415)
         if len(rest) > MAX_LINE:
             raise MediaFault("it is no file of a batch's results: a line is too long", 415)

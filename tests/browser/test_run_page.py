@@ -243,14 +243,17 @@ def test_a_batch_tells_how_far_it_is_and_what_hinders_it(open_page, site, folder
     rows = [
         {"task_id": "going", "state": "running", "xcoms": {"progress": progress}},
         {"task_id": "unseen", "xcoms": {"return_value": result | {"units": 79_984.0}}},
+        {"task_id": "odd", "state": "running", "xcoms": {"progress": {"done": 5}}},
     ]
     batches = [row | {"operator": "KlingExpandBatchOperator"} for row in rows]
-    site.seed({"dag_id": "batches", "run_id": "r", "state": "running", "tasks": batches})
-    page = open_page(alone("r", "batches"))
+    # As an address, such an id has the look of a scheme.
+    site.seed({"dag_id": "batches", "run_id": "daily:1", "state": "running", "tasks": batches})
+    page = open_page(alone("daily:1", "batches").replace("%3A", ":"))
     going = card(page, "going")
     for told in ("4,321 of 10,000", "12 failed, 9 running", "batch of 10,000 pictures"):
         expect(going).to_contain_text(told)
     assert going.locator("progress").evaluate("bar => bar.position") == pytest.approx(0.4321)
+    expect(card(page, "odd")).to_contain_text("5 of 0")
     expect(card(page, "unseen")).to_contain_text("9,998 succeeded, 2 failed")
     expect(card(page, "unseen")).to_contain_text("it lies outside [kling] media_roots")
     keep(page, "batch-going")

@@ -9,7 +9,8 @@ const GROUPS = [["", "All", "total"], ["waiting", "Waiting", "waiting"], ["done"
   ["failed", "Failed", "failed"], ["other", "Skipped", "other"]];
 const at = (id) => document.getElementById(id);
 const [, dagId, runId] = location.pathname.match(/\/dags\/([^/]+)\/runs\/([^/]+)$/).map(decodeURIComponent);
-const here = location.pathname.split("/").pop();
+// A run's id may begin as another scheme would.
+const here = `./${location.pathname.split("/").pop()}`;
 const asked = new URLSearchParams(airflow ? airflow.location.search : location.search);
 const view = { group: "", offset: 0, task_id: asked.get("task_id"), map_index: asked.get("map_index") };
 const cards = new Map();
@@ -199,7 +200,7 @@ function batchFace({ batch, state, group }) {
     const { rows, done, failed, running } = batch;
     const bar = element("progress", { class: "bar-of-time", max: String(rows || 1), "aria-label": "Pictures done" });
     bar.value = done;
-    return [badge(state), element("span", { class: "elapsed" }, `${plain(done)} of ${plain(rows)}`), bar,
+    return [badge(state), element("span", { class: "elapsed" }, `${plain(done)} of ${plain(rows ?? 0)}`), bar,
       element("span", { class: "soft" }, [failed ? `${plain(failed)} failed` : "", `${plain(running ?? 0)} running`].filter(Boolean).join(", "))];
   }
   const counts = Object.entries(batch.counts).map(([name, count]) => `${plain(count)} ${name}`).join(", ");

@@ -113,6 +113,7 @@ def test_a_row_as_the_page_shows_it():
                 row(1, "odd"),
                 row(1, status=["succeeded"]),
                 row(1, task_id=7),
+                row(1, task_id="T" * 300),
                 row(1, outputs=0) | {"outputs": [7]},
                 row(1, family=None),
             )
@@ -127,7 +128,11 @@ def test_a_line_that_is_no_row_hides_no_other(line):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n\n", b"\x89PNG\r\n\x1a\n" * 9, b"[" * 300_000, json.dumps(row(1)).encode() + b" " * 200_000]
+    "content",
+    [
+        *(b"", b"\n\n", b"\x89PNG\r\n\x1a\n" * 9, b"[" * 300_000),
+        *(json.dumps(row(1)).encode() + much for much in (b" " * 200_000, b"\n" * 200_000)),
+    ],
 )
 def test_what_is_no_results_file_is_told(content):
     with pytest.raises(MediaFault, match="no file of a batch"):
@@ -157,6 +162,9 @@ def test_a_file_of_too_many_rows_is_cut(monkeypatch):
     index = Index(written(ROWS))
     assert (len(index), index.truncated) == (4, True)  # three rows, one of two pictures
     assert not Index(written(ROWS[:3])).truncated
+    # Rows of many pictures each are as many entries.
+    crowded = Index(written(row(number) | {"outputs": [{}] * 1_000} for number in range(9)))
+    assert (len(crowded), crowded.truncated) == (1_000, True)
 
 
 def test_results_are_read_again_when_they_change_only(tmp_path, monkeypatch):

@@ -143,8 +143,9 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
     assert sent[0]["status"] == 408
 
 
-async def test_a_websocket_is_refused():
-    assert await post(Callbacks(SECRET, "", Remembered()), kind="websocket") == (None, 0, PATH)
+async def test_a_websocket_is_refused_and_its_token_not_logged():
+    refused = await post(Callbacks(SECRET, "", Remembered()), kind="websocket")
+    assert refused == (None, 0, PATH.replace(token_of(SECRET, RUN), "***"))
 
 
 @pytest.mark.parametrize(
@@ -169,12 +170,21 @@ async def test_a_signature_is_asked_for_where_there_is_a_secret(options, changes
     assert (await post(Callbacks(SECRET, SIGNING, looks), PATH[:-1], body, headers=headers))[0] == 403
 
 
-async def test_an_unusable_signing_secret_closes_the_route(monkeypatch, caplog):
+@pytest.mark.parametrize("signing", ["whsec_a", "whsec_", "whsec_!!!!"])
+async def test_an_unusable_signing_secret_closes_the_route(signing, monkeypatch, caplog):
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SECRET", SECRET)
-    monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SIGNING_SECRET", "whsec_a")
+    monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SIGNING_SECRET", signing)
     assert (await post(make_callbacks(), PATH, ENDED))[0] == 404
     assert "whsec_ and base64" in caplog.text
-    assert "whsec_a" not in caplog.text
+    assert signing not in caplog.text.replace("whsec_ and base64", "")
+
+
+async def test_a_secret_that_cannot_be_read_closes_the_route_and_no_more(monkeypatch, caplog):
+    monkeypatch.setattr(callbacks.conf, "sensitive_config_values", {("kling", "callback_secret")}, raising=False)
+    monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SECRET_CMD", f"sh -c 'echo {SECRET}; exit 1'")
+    assert (await post(make_callbacks(), PATH, ENDED))[0] == 404
+    assert "cannot be read" in caplog.text
+    assert SECRET not in caplog.text
 
 
 async def test_a_storm_is_logged_in_a_few_lines(monkeypatch, caplog):
@@ -244,7 +254,10 @@ async def test_few_at_a_time_and_no_more_than_there_is_room_for():
     look.gate.clear()
     begun = [looks.begin(RUN._replace(map_index=number)) for number in range(MAX_ATTENDED + 1)]
     assert (begun.count(True), begun[-1]) == (MAX_ATTENDED, False)
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        while look.at_a_time < callbacks.LOOKS_AT_A_TIME:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)  # for one more than may be
     look.gate.set()
     await over(looks)
     assert look.most == callbacks.LOOKS_AT_A_TIME
