@@ -211,9 +211,12 @@ class Batch:
     :param budget: How many units may be spent.
     :param poll_interval: Seconds between polls, at most.
     :param timeout: Seconds that a task is waited for.
+    :param waited: Whether those that are rejoined were waited for that long before: they are asked for once more.
     """
 
-    def __init__(self, quota: Quota, budget: Budget, poll_interval: float, timeout: float) -> None:
+    def __init__(
+        self, quota: Quota, budget: Budget, poll_interval: float, timeout: float, *, waited: bool = False
+    ) -> None:
         self.quota = quota
         self.budget = budget
         self.pace = Pace(poll_interval)
@@ -224,6 +227,7 @@ class Batch:
         self.running: dict[str, Picture] = {}
         self._poll_interval = poll_interval
         self._timeout = timeout
+        self._waited = waited
         self._held = 0
         self._weight = 0
         self._typical = 0.0
@@ -315,11 +319,10 @@ class Batch:
         self._held += picture.slots
         if not picture.rejoins:
             self.quota.accepted(picture.slots, self._held, now)
+        deadline = now if self._waited and picture.rejoins else now + self._timeout
         picture.begun, picture.rejoins, picture.tries, picture.weight = True, False, 0, 0
         picture.task, picture.kling_conn_id, picture.since = task, kling_conn_id, now
-        picture.wait = Wait(
-            task.task_id, poll_interval=self._poll_interval, deadline=now + self._timeout, status=task.status
-        )
+        picture.wait = Wait(task.task_id, poll_interval=self._poll_interval, deadline=deadline, status=task.status)
         picture.poll_at = 0.0
         self.running[picture.key] = picture
         if len(self.running) == 1:

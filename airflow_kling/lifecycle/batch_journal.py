@@ -88,18 +88,24 @@ class Journal:
         :raises ApiFault: where it cannot be read.
         """
         try:
-            for tries_left in (2, 1, 0):
-                with suppress(*([FileNotFoundError] if tries_left else [])):  # compacted meanwhile
-                    self._read_all()
-                    return
+            self._read_all()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
 
     def _read_all(self) -> None:
-        submitted: dict[str, Any] = {}
-        for path in self._list():
-            self._read(path, submitted)
-        self._learn(submitted)
+        for tries_left in (2, 1, 0):
+            # Another process has compacted meanwhile, or was overtaken and took back what it did not send.
+            with suppress(*([FileNotFoundError] if tries_left else [])):
+                submitted: dict[str, Any] = {}
+                self._clear()
+                for path in self._list():
+                    self._read(path, submitted)
+                self._learn(submitted)
+                return
+
+    def _clear(self) -> None:
+        for rows in self._state.values():
+            rows.clear()
 
     def _list(self) -> list[Any]:
         with suppress(FileNotFoundError, NotADirectoryError):  # no folder yet, or a prefix without keys
@@ -202,10 +208,10 @@ class Journal:
             try:
                 self._check_owner()
             except ApiFault:
-                self._write_what_happened()
-                with suppress(Exception):  # creates that are not sent now
-                    self._segments.remove(path)
-                    path.unlink(missing_ok=True)
+                if self._write_what_happened():
+                    with suppress(Exception):  # creates that are not sent now
+                        self._segments.remove(path)
+                        path.unlink(missing_ok=True)
                 raise
             self._forget(batch)
 
@@ -236,14 +242,21 @@ class Journal:
         with self._changing:
             self._pending = [entry for entry in self._pending if id(entry) not in written]
 
-    def _write_what_happened(self) -> None:
-        """Write what is true whoever goes on with the batch: all but creates that are not known to have made a task."""
+    def _write_what_happened(self) -> bool:
+        """
+        Write what is true whoever goes on with the batch: all but creates that are not known to have made a task.
+
+        Returns whether it is stored.
+        """
         with self._changing:
             told = [entry for entry in self._pending if entry[0] != "record" or _is_submitted(json.loads(entry[2]))]
         if told:
-            with suppress(Exception):  # whatever the storage raises: that it was overtaken is told all the same
+            try:
                 self._write(told)
-                self._forget(told)
+            except Exception:  # whatever the storage raises: that it was overtaken is told all the same
+                return False
+            self._forget(told)
+        return True
 
     def _write(self, entries: list[Entry]) -> Any:
         path = self._folder / f"{self._generation:06d}-{self._id}-{self._count:06d}{SUFFIX}"
@@ -284,8 +297,7 @@ class Journal:
             if kind == "record" and _is_submitted(value):
                 submitted[value["external_task_id"]] = value
             if kind == "base":
-                for rows in self._state.values():
-                    rows.clear()
+                self._clear()
             else:
                 self._put((kind, key, _packed(value)))
 

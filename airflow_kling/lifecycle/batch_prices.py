@@ -100,13 +100,16 @@ class Charges:
         if another and (price.epoch if kept else record["epoch"]) < self._epoch:
             if (stopped and not picture.anew) or not self._budget.admits_again(picture):
                 return False
-            self._keep(key, Price(units, self._settings, self._epoch, price.before + price.cost(self._end(key))))
+            # One that was refused cost nothing, and what stands before it is in the sum already.
+            cost = price.cost(self._end(key)) if record["stage"] != Stage.REFUSED.value else 0.0
+            self._keep(key, Price(units, self._settings, self._epoch, price.before + cost))
             return True
         if more and not self._budget.admits_more(picture):
             return False
-        if not number or not kept:
-            # What was kept before is of a create that made nothing, maybe with other parameters.
-            self._keep(key, Price(units, self._settings, price.epoch if kept else self._epoch, price.before))
+        if not number or not kept or more:
+            # What was kept before is of a create that made nothing, or of fewer or cheaper passes.
+            settings = price.settings if number and kept else self._settings
+            self._keep(key, Price(units, settings, price.epoch if kept else self._epoch, price.before))
         return True
 
     def _end(self, key: str) -> Mapping[str, Any] | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_kling.api.faults import ApiFault, FaultKind
+from airflow_kling.api.faults import ApiFault, Created, FaultKind
 from airflow_kling.api.models import Task
+from airflow_kling.lifecycle.batch import FATAL
 from airflow_kling.lifecycle.batch_rows import Row
 from airflow_kling.lifecycle.collect import total_units
 from airflow_kling.lifecycle.end import End, end_text
@@ -96,7 +97,9 @@ def row_of_fault(fault: ApiFault, paid: Sequence[Task] = ()) -> dict[str, Any]:
     :param paid: Its tasks that were made before.
     """
     status = _OF_FAULT.get(fault.info.kind, RowStatus.UNFINISHED)
-    return end_row(status, task_id=paid[-1].task_id if paid else None, error=str(fault), **cost_of(paid))
+    if fault.info.kind in FATAL and fault.info.created is Created.NO and not paid:
+        status = RowStatus.SKIPPED
+    return end_row(status, error=str(fault), **cost_of(paid))
 
 
 def row_of_end(end: End, timeout: float, paid: Sequence[Task] = ()) -> dict[str, Any]:
@@ -112,11 +115,10 @@ def row_of_end(end: End, timeout: float, paid: Sequence[Task] = ()) -> dict[str,
         paid = [*paid, Task(end.family, end.task_id, units=end.units)]
     return end_row(
         RowStatus.FAILED if failed else RowStatus.UNFINISHED,
-        task_id=end.task_id,
         family=end.family,
         kling_conn_id=end.kling_conn_id,
         error=end_text(end, timeout),
-        **cost_of(paid),
+        **cost_of(paid) | {"task_id": end.task_id},
     )
 
 
@@ -133,21 +135,28 @@ def row_of_stop(picture: Picture, family: str, *, sending: bool = False) -> dict
         task_id, conn_id = picture.task.task_id, picture.kling_conn_id
         text = f"Kling task {task_id} goes on and is billed when it ends; a retry takes it up"
         status = RowStatus.UNFINISHED
-        return end_row(status, task_id=task_id, family=family, kling_conn_id=conn_id, error=text, **cost)
+        cost["task_id"] = task_id
+        return end_row(status, family=family, kling_conn_id=conn_id, error=text, **cost)
     if picture.begun or sending:
         text = "its create may have arrived, and be billed; a retry looks for it before it sends another"
         return end_row(RowStatus.UNFINISHED, family=family, kling_conn_id=picture.kling_conn_id, error=text, **cost)
     return not_begun()
 
 
-def not_begun(text: str = "not begun") -> dict[str, Any]:
-    """Return what is kept of a picture that the batch stopped before."""
-    return end_row(RowStatus.SKIPPED, error=text)
+def not_begun(text: str = "not begun", paid: Sequence[Task] = ()) -> dict[str, Any]:
+    """
+    Return what is kept of a picture that the batch stopped before.
+
+    :param text: What is said of it.
+    :param paid: Its tasks that were made before.
+    """
+    return end_row(RowStatus.SKIPPED, error=text, **cost_of(paid))
 
 
 def cost_of(paid: Sequence[Task]) -> dict[str, Any]:
     """Return the facts of a row that tell of tasks which are paid."""
-    return {"units": total_units(paid) if paid else None, "passes": [task.task_id for task in paid]}
+    passes = [task.task_id for task in paid]
+    return {"task_id": passes[-1] if paid else None, "units": total_units(paid) if paid else None, "passes": passes}
 
 
 def is_final(end: Mapping[str, Any]) -> bool:

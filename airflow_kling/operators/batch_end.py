@@ -77,7 +77,7 @@ def conclude(
     :param results: Of all rows.
     :param stopped: Why nothing more was begun, if something was the matter.
     :param broken: Why what was made could not be stored, if so.
-    :param keys: The pictures of all rows.
+    :param keys: The pictures that rows took up.
     :raises KlingError: where too few pictures were made.
     """
     operator = process.operator
@@ -110,13 +110,13 @@ def conclude(
 
 
 def _warn_of_orphans(process: Process, keys: Collection[str]) -> None:
-    """Name what is paid, and belongs to no row any more."""
+    """Name what is paid, and taken up by no row that can be read and planned for."""
     lost = paid_keys(process.journal).keys() - process.journal.keys("end") - set(keys)
     orphans = [record for name, record in process.journal.items("record") if name.rpartition("/")[0] in lost]
     names = [record.get("task_id") or record["external_task_id"] for record in orphans]
     if names:
         shown = ", ".join(sorted(names)[:SHOWN_ORPHANS]) + ", …" * (len(names) > SHOWN_ORPHANS)
-        text = "%d tasks may be billed whose pictures are in no row that can be read any more: %s"
+        text = "%d tasks may be billed that no row takes up any more: %s"
         process.operator.log.warning(text, len(names), shown)
 
 

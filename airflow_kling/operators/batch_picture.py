@@ -14,7 +14,15 @@ from airflow_kling.api.redact import redact
 from airflow_kling.exceptions import KlingError, KlingTransientError
 from airflow_kling.lifecycle.batch_results import RowStatus, end_row
 from airflow_kling.lifecycle.original import Original
-from airflow_kling.operators.reframing import PassStep, came_back, edit_of, keep_picture, original_of
+from airflow_kling.operators.reframing import (
+    PassStep,
+    came_back,
+    check_final,
+    edit_of,
+    keep_picture,
+    original_of,
+    sound,
+)
 
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
@@ -138,7 +146,7 @@ class Reframed(Plain):
     def __init__(self, operator: Any) -> None:
         super().__init__(operator)
         self._original = cache(lambda: original_of(operator))
-        self._picture: Callable[[], Original] = lambda: self._original()
+        self._picture: Callable[[], Original] = lambda: sound(operator, self._original())
         self._plan: Any = None
         self._todo: Any = None
         self._read = False
@@ -155,6 +163,8 @@ class Reframed(Plain):
         else:
             self.source_size = self._original().size
         self._plan = self._todo = self._operator.target().plan(*self.source_size)
+        if recorded is None:
+            check_final(self._operator, self._plan)
         if not self._plan.passes:
             return 0, 0.0, 0
         weight = 4 * len(self._original().data) if self._read else 0

@@ -39,7 +39,7 @@ class Reader:
         self._journal = process.journal
         self._epoch = process.epoch
         self._settings = process.settings
-        #: The pictures of all rows that were read, and those known of that no row was found for yet.
+        #: The pictures that rows take up, and those known of that no row was found for yet.
         self.keys: set[str] = set()
         self._missing = paid_keys(self._journal).keys() | self._journal.keys("end")
 
@@ -67,7 +67,6 @@ class Reader:
                 raise
             identity, known = seen[1], True
         key = key_of(identity, row.own)
-        self.keys.add(key)
         self._missing.discard(key)
         if end := self._kept(key):
             if not known:
@@ -89,12 +88,13 @@ class Reader:
             end = made.keep(external_id_of(self._process.ti, key))
             self._process.keep_end(key, end)
             return key, end
-        if units is None and begun:
-            units = price_of(self._journal, key).units
+        if begun and (kept := price_of(self._journal, key).units) is not None:
+            units = kept  # one that is dearer now asks the budget once it is to be sent
         if not known:
             self._journal.put("seen", row.lookup, [stamp, identity])
         if not begun:
             self._check_price(slots, units)
+        self.keys.add(key)
         return Picture(
             key, made, slots, units, weight, begun=begun, rejoins=exists and not doubtful, doubtful=doubtful, anew=anew
         )
@@ -105,13 +105,14 @@ class Reader:
 
     def _is_doubtful(self, record: Record | None, key: str) -> bool:
         """Return whether a clear may make another task of a picture: then it waits for a slot as new ones do."""
-        on_existing = self._operator.on_existing
+        on_existing, settings = self._operator.on_existing, price_of(self._journal, key).settings
+        end = self._journal.get("end", key)
         if record is not None and record.stage is Stage.REFUSED and record.earlier is not None:
-            record = record.earlier  # what stands
+            # What stands counts; the price that is kept is that of the refused one.
+            record, settings = record.earlier, end["settings"] if end else "unknown"
         if record is None or record.epoch >= self._epoch or on_existing == OnExisting.FAIL.value:
             return False
-        end, price = self._journal.get("end", key), price_of(self._journal, key)
-        settings = price.settings or (end["settings"] if end else self._settings)
+        settings = settings or (end["settings"] if end else self._settings)
         failed = end is not None and end["status"] == RowStatus.FAILED.value
         expired = time.time() - record.at > RESULT_LIFETIME
         return on_existing == OnExisting.RESUBMIT.value or failed or expired or settings != self._settings

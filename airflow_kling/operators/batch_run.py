@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.inputs import InputFault
@@ -60,8 +61,8 @@ class BatchRun:
         outcome = event.get("outcome") if event else Outcome.SUCCEEDED.value
         # A tail that was not waited for to its end is asked for here, for it would be deferred in vain.
         self._defers = operator.deferrable and outcome == Outcome.SUCCEEDED.value
-        timeout = 0.0 if outcome == Outcome.TIMED_OUT.value else operator.timeout
-        self.batch = Batch(quota, Budget(operator.budget), operator.poll_interval, timeout)
+        waited = outcome == Outcome.TIMED_OUT.value
+        self.batch = Batch(quota, Budget(operator.budget), operator.poll_interval, operator.timeout, waited=waited)
         self.results = Results([])
         self._progress = Progress(self.results)
         self._rows: deque[Row] = deque()
@@ -80,7 +81,8 @@ class BatchRun:
         try:
             rows = read_rows(operator.images, open_path=storage_path, fields=operator.row_fields)
         except InputFault:
-            process.write_results(self.results)
+            if not process.results_path.exists():  # what an earlier try or run made is told there
+                process.write_results(self.results)
             raise
         self._rows, self.results = deque(rows), Results(rows)
         self._progress = Progress(self.results)
@@ -113,7 +115,7 @@ class BatchRun:
     def _feed(self, now: float) -> None:
         batch, steps = self.batch, self._steps
         only_known = batch.stopped is not None
-        while self._rows and (only_known or batch.wants_more(steps.reading)) and steps.reading < 2 * READERS:
+        while self._rows and len(steps.reading) < 2 * READERS and (only_known or batch.wants_more(len(steps.reading))):
             steps.read(self._rows.popleft(), only_known=only_known)
         for picture in batch.sends(now):
             steps.send(picture)
@@ -132,14 +134,15 @@ class BatchRun:
 
     def _end(self) -> dict[str, Any]:
         batch, process, steps = self.batch, self.process, self._steps
-        for row in self._rows:
+        for row in (*steps.reading.values(), *self._rows):
             with suppress(Exception):  # whatever reading a source raises
                 found = steps.reader.read(row, only_known=True)
                 if isinstance(found, tuple):
                     self.results.end_known(row.number, *found)
                 elif found is not None and self.results.wait(row.number, found.key):
                     batch.add(found)
-        for picture in (*batch.running.values(), *batch.sending.values(), *batch.ready):
+        left = (batch.running.values(), batch.sending.values(), batch.ready, steps.storing.values())
+        for picture in chain.from_iterable(left):
             sending = picture.key in batch.sending
             steps.end(picture, row_of_stop(picture, self._operator.family, sending=sending))
         commit_last(process, batch)

@@ -56,15 +56,17 @@ class Steps:
         self._threads = threads
         self._sender, self._storer = Sender(process, batch), Storer(process)
         self.reader = Reader(process)
-        #: How many rows are being read, and pictures stored; whether is being asked for the running tasks.
-        self.reading = self.storing = 0
+        #: The rows that are being read, by number, and the pictures that are being stored, by key.
+        self.reading: dict[int, Row] = {}
+        self.storing: dict[str, Picture] = {}
+        #: Whether is being asked for the running tasks.
         self.asking = False
         #: Why what is to be kept cannot be, if so.
         self.broken = ""
 
     def read(self, row: Row, *, only_known: bool) -> None:
         """Have a row's picture read."""
-        self.reading += 1
+        self.reading[row.number] = row
         job = partial(self.reader.read, row, only_known=only_known)
         self._threads.start(Kind.READ, job, partial(self._on_read, row))
 
@@ -101,7 +103,7 @@ class Steps:
     # -- what follows ----------------------------------------------------------------------------------------------
 
     def _on_read(self, row: Row, found: Picture | tuple[str, dict[str, Any]] | Exception | None) -> None:
-        self.reading -= 1
+        del self.reading[row.number]
         if isinstance(found, Picture):
             if self._results.wait(row.number, found.key):
                 self._batch.add(found)
@@ -129,7 +131,7 @@ class Steps:
         elif isinstance(error, NotBegunAgain):
             batch.stop(batch.budget.text)
             batch.on_refused(picture)
-            self.end(picture, not_begun("not begun again"))
+            self.end(picture, not_begun("not begun again", picture.made.tasks))
         elif isinstance(error, (InputFault, KlingError)):
             batch.on_refused(picture)
             self.end(picture, row_of_error(error, picture.made.tasks))
@@ -155,7 +157,7 @@ class Steps:
         if self.broken:
             self.end(picture, row_of_stop(picture, self._operator.family))
         elif decision.outcome is Outcome.SUCCEEDED and decision.task is not None:
-            self.storing += 1
+            self.storing[picture.key] = picture
             job = partial(self._storer.store, picture, decision.task)
             self._threads.start(Kind.STORE, job, partial(self._on_stored, picture))
         else:
@@ -166,7 +168,7 @@ class Steps:
             self.end(picture, row_of_end(end, self._operator.timeout, picture.made.tasks))
 
     def _on_stored(self, picture: Picture, end: dict[str, Any] | Exception | None) -> None:
-        self.storing -= 1
+        del self.storing[picture.key]
         if isinstance(end, Exception):
             self.fail(end)
             self.end(picture, row_of_stop(picture, self._operator.family))

@@ -161,12 +161,7 @@ class Reframing:
     def _check(self, plan: Plan, durable: bool) -> None:
         """Refuse what could not be carried on or finished, before the first pass is paid."""
         self._operator.check_stored()
-        if self._operator.preserve_original or plan.resize:
-            width, height = pasted_size(plan) if plan.passes else plan.final_size
-            if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-                limit = f"at most {MAX_SIDE:,} px on each side and {MAX_PIXELS:,} in all, to be made in memory"
-                field = "size" if plan.resize else "preserve_original"
-                raise InputFault(field, f"a final picture of {width}x{height} px", limit, "ask for a smaller one")
+        check_final(self._operator, plan)
         if len(plan.passes) < 2:
             return
         passes = f"{len(plan.passes)} passes ({plan.target.label} of {'{}x{}'.format(*plan.present)} px)"
@@ -178,11 +173,7 @@ class Reframing:
             raise InputFault("output_path", None, f"given for {passes}, to remember those that are paid", advice)
 
     def _sound_original(self) -> Original:
-        """Return the source, decoded once where it is to be pasted back: damage is found before anything is paid."""
-        original = self._original()
-        if self._operator.preserve_original:
-            open_upright(io.BytesIO(original.data), original.name)
-        return original
+        return sound(self._operator, self._original())
 
     def _finish(self, hook: KlingHook, tasks: list[Task], plan: Plan, last: Plan) -> dict[str, Any]:
         operator = self._operator
@@ -222,6 +213,36 @@ class Reframing:
             return picture()
 
         return tell
+
+
+def check_final(operator: KlingExpandImageOperator, plan: Plan) -> None:
+    """
+    Refuse a final picture that cannot be made in memory, before the first pass is paid.
+
+    :param operator: With its fields rendered.
+    :param plan: The whole plan.
+    :raises InputFault: with what is too large.
+    """
+    if not (operator.preserve_original or plan.resize):
+        return
+    width, height = pasted_size(plan) if plan.passes else plan.final_size
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limit = f"at most {MAX_SIDE:,} px on each side and {MAX_PIXELS:,} in all, to be made in memory"
+        field = "size" if plan.resize else "preserve_original"
+        raise InputFault(field, f"a final picture of {width}x{height} px", limit, "ask for a smaller one")
+
+
+def sound(operator: KlingExpandImageOperator, original: Original) -> Original:
+    """
+    Return the source, decoded once where it is to be pasted back: damage is found before anything is paid.
+
+    :param operator: With its fields rendered.
+    :param original: The source.
+    :raises InputFault: for a damaged one.
+    """
+    if operator.preserve_original:
+        open_upright(io.BytesIO(original.data), original.name)
+    return original
 
 
 def edit_of(

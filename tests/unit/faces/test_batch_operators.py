@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from PIL import Image
 from airflow_kling.emulator.settings import EmulatorSettings
 from airflow_kling.emulator.testing import kling_emulator_factory  # noqa: F401
 from airflow_kling.exceptions import (
+    KlingAccountError,
     KlingAuthError,
     KlingConcurrencyExceeded,
     KlingError,
@@ -41,6 +43,7 @@ from airflow_kling.operators import (
     outcome,
 )
 from airflow_kling.operators.batch import KlingBatchOperator
+from airflow_kling.operators.batch_threads import Kind, Threads
 from airflow_kling.operators.kling import KlingExpandBatchOperator, KlingImageToVideoBatchOperator
 from airflow_kling.operators.links import LINKS
 from airflow_kling.triggers.batch import KlingBatchTrigger
@@ -325,6 +328,31 @@ def test_an_empty_folder_ends_clearly_with_a_manifest(account, tmp_path):
     assert results(tmp_path) == []
 
 
+def test_a_folder_that_was_emptied_since_takes_no_results_away(account, folder, tmp_path):
+    account()
+    run(expand(folder, tmp_path))
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(KlingInputError, match="at least one JPG or PNG"):
+        run(expand(folder, tmp_path), cleared=1)
+    assert statuses(tmp_path) == ["succeeded"] * 6
+
+
+@pytest.mark.parametrize("options", [{"size": (20000, 12000)}, {"aspect_ratio": "16:9", "preserve_original": True}])
+def test_nothing_is_paid_for_what_could_not_be_finished(account, folder, tmp_path, options):
+    emulator = account()
+    path = folder / "0.png"
+    draw(path, 0, (3000, 3000) if "size" in options else (400, 300))
+    if "size" not in options:
+        content = bytearray(path.read_bytes())
+        middle = content.index(b"IDAT") + 20
+        content[middle : middle + 40] = bytes(40)
+        path.write_bytes(content)
+    with pytest.raises(KlingTaskFailed, match="1 refused"):
+        run(expand(folder, tmp_path, images=[str(path)], **options))
+    assert accepted(emulator) == 0
+
+
 def test_a_broken_row_is_named_and_the_others_are_made(account, folder, tmp_path):
     emulator = account()
     manifest = folder / "rows.jsonl"
@@ -367,6 +395,32 @@ def test_a_refused_key_stops_the_batch(account, folder, tmp_path, monkeypatch):
     with pytest.raises(KlingAuthError, match="0 of 6"):
         run(expand(folder, tmp_path))
     assert set(statuses(tmp_path)) <= {"skipped", "unfinished"}
+
+
+def test_a_used_up_account_ends_it_for_good_where_nothing_is_left_to_collect(account, folder, tmp_path):
+    emulator = account()
+    emulator.state.add_fault({"fault": "balance"})
+    with pytest.raises(KlingAccountError, match="0 of 6"):
+        run(expand(folder, tmp_path))
+    assert set(statuses(tmp_path)) == {"skipped"}
+
+
+def test_what_waits_to_be_stored_is_told_where_the_batch_breaks(account, folder, tmp_path, monkeypatch):
+    account(quota=10)
+    operator, real, waiting = expand(folder, tmp_path), Threads.start, []
+
+    def start(threads, kind, job, then):
+        if kind is not Kind.STORE or not isinstance(job, partial):
+            real(threads, kind, job, then)
+            return
+        waiting.append(job)  # as those that are cancelled with their pool
+        if len(waiting) == 6:
+            threads.tell(lambda: operator._running._steps.fail(OSError("over")))
+
+    monkeypatch.setattr(Threads, "start", start)
+    with pytest.raises(KlingTransientError, match="6 unfinished"):
+        run(operator)
+    assert all(row["task_id"] for row in results(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -604,6 +658,20 @@ def test_a_price_is_that_of_the_create_which_made_a_task(account, folder, tmp_pa
         assert accepted(emulator) == 4
 
 
+@pytest.mark.parametrize("shape", [{}, {"aspect_ratio": "16:9"}])
+def test_a_lost_create_that_is_dearer_now_asks_the_budget(account, folder, tmp_path, monkeypatch, shape):
+    emulator = account()
+    parameters = {"images": [str(folder / "0.png")], "budget": 16, **shape}
+    with monkeypatch.context() as patch:
+        patch.setattr(SyncClient, "submit", lambda *_: 1 / 0)
+        with pytest.raises(KlingTransientError):
+            run(expand(folder, tmp_path, **parameters))
+    os.utime(folder / "0.png", (1, 1))
+    with pytest.raises(KlingPermanentError, match="budget of 16"):
+        run(expand(folder, tmp_path, n=3, **parameters), try_number=2)
+    assert accepted(emulator) == 0
+
+
 def test_a_number_of_a_row_counts_however_it_is_written(account, folder, tmp_path):
     emulator = account()
     table, lines = folder / "rows.csv", folder / "rows.jsonl"
@@ -642,16 +710,18 @@ def test_a_paid_reframing_outlives_its_source(account, folder, tmp_path, paramet
     assert (made["counts"]["succeeded"], accepted(emulator)) == (3, 3)
 
 
-def test_what_was_refused_after_a_clear_asks_the_budget_once_more(account, folder, tmp_path):
+@pytest.mark.parametrize("parameters", [{"on_existing": "resubmit"}, {"prompt": "a lake"}])
+def test_what_was_refused_after_a_clear_asks_the_budget_once_more(account, folder, tmp_path, monkeypatch, parameters):
     emulator = account(quota=20)
     run(expand(folder, tmp_path))
     emulator.state.add_fault({"fault": "concurrency"})
-    parameters = {"budget": 48 + 16, "on_existing": "resubmit"}
-    with pytest.raises(KlingError, match="1303"):
+    parameters = {"budget": 48 + 16, **parameters}
+    with pytest.raises(KlingError, match=r"1303|budget"):
         run(expand(folder, tmp_path, submit_timeout=0.1, **parameters), cleared=1)
     emulator.state.clear_faults()
     for number in range(3):
         draw(folder / f"00-new{number}.png", 90 + number)
+    monkeypatch.setattr("airflow_kling.lifecycle.batch.AHEAD", 1)  # the new ones take what is left
     with pytest.raises(KlingPermanentError, match="budget of 64"):
         run(expand(folder, tmp_path, **parameters), cleared=1, try_number=2)
     assert accepted(emulator) == 8
@@ -711,6 +781,12 @@ def test_passes_that_are_paid_count_where_a_later_one_fails(
     # Where the failed one's units are not told the list price counts; a refused one may be made yet, by a retry.
     budget = operator._running.batch.budget
     assert (budget.spent, sum(budget._reserved.values())) == ((16.0, 0.0) if status == "failed" else (0.0, 16.0))
+    if status == "failed":
+        parameters = {"images": rows, "size": (1920, 2400), "fit": "passes", "budget": 24}
+        with pytest.raises(KlingPermanentError, match="budget of 24"):
+            run(expand(folder, tmp_path, **parameters), cleared=1)
+        (row,) = results(tmp_path)
+        assert (row["status"], row["units"], bool(row["task_id"])) == ("skipped", 8.0, True)
 
 
 # -- asking and storing -----------------------------------------------------------------------------------------------
@@ -781,7 +857,19 @@ def test_a_paid_task_outlives_its_source_and_its_place_in_the_operator(account, 
     assert accepted(emulator) == 2
     told.clear()
     run(expand(folder, tmp_path, images=[str(folder / "2.png")]), try_number=4)
-    assert f"in no row that can be read any more: {hung}" in told.text
+    assert f"no row takes up any more: {hung}" in told.text
+
+
+def test_a_paid_task_whose_row_is_refused_now_is_named(account, folder, tmp_path, told):
+    emulator = account()
+    emulator.state.add_fault({"fault": "hang"})
+    rows = [str(folder / "0.png")]
+    with pytest.raises(KlingTransientError, match="1 unfinished"):
+        run(expand(folder, tmp_path, images=rows, aspect_ratio="16:9", timeout=0.5))
+    (hung,) = [row["task_id"] for row in results(tmp_path)]
+    with pytest.raises(KlingTaskFailed, match="1 refused"):
+        run(expand(folder, tmp_path, images=rows, aspect_ratio="9:21", fit="fail"), try_number=2)
+    assert f"no row takes up any more: {hung}" in told.text
 
 
 def test_no_link_shows_its_keys(account, tmp_path, told):
@@ -953,6 +1041,21 @@ def test_a_tail_that_ended_otherwise_is_not_deferred_for_ever(account, folder, t
     with pytest.raises(KlingTransientError, match="unfinished"):
         run(operator, {"outcome": outcome})
     assert accepted(emulator) == 6
+
+
+def test_a_pass_that_begins_after_a_tail_timed_out_is_waited_for(account, folder, tmp_path):
+    emulator = account(latency=1.0, pictures="real", engine="reflect")
+    rows = [folder / "0.png", folder / "1.png"]
+    for shade, path in enumerate(rows):
+        draw(path, shade, (1600, 900))
+    emulator.state.add_fault({"fault": "hang", "times": 1})
+    parameters = {"images": list(map(str, rows)), "size": (1920, 2400), "fit": "passes", "deferrable": True}
+    with pytest.raises(TaskDeferred):
+        run(expand(folder, tmp_path, **parameters))
+    emulator.wait_for_pictures()
+    emulator.state.advance(10.0)
+    with pytest.raises(KlingTransientError, match=r"1 of 2 .*1 unfinished"):
+        run(expand(folder, tmp_path, **parameters), {"outcome": "timed-out"})
 
 
 async def test_the_trigger_ends_at_its_deadline_and_where_its_file_is_gone(account, tmp_path):

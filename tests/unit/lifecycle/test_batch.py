@@ -435,3 +435,16 @@ def test_any_order_of_answers_keeps_the_books():
                 ended.append(each.key)
         assert sorted(ended) == sorted(each.key for each in pictures)
         assert (state._held, state._weight, state.budget._reserved) == (0, 0, {})
+
+
+def test_what_was_waited_for_before_is_asked_for_once_more_and_what_follows_as_long_as_ever():
+    state = Batch(Quota(None, 3600.0), Budget(None), 10.0, 50.0, waited=True)
+    state.add(picture("old", begun=True, rejoins=True))
+    state.add(picture("next pass", begun=True))
+    sent = {each.key: each for each in state.sends(0.0)}
+    outcomes = {}
+    for name, each in sent.items():
+        state.on_accepted(each, task(name), "c", 0.0)
+        outcomes[name] = state.on_task(each, task(name), 1.0, single=False)
+    assert outcomes["next pass"] is None
+    assert outcomes["old"].outcome is Outcome.TIMED_OUT

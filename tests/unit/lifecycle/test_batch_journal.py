@@ -362,3 +362,37 @@ def test_a_line_is_small(tmp_path):
     first, _ = (tmp_path / name).read_bytes().splitlines()
     assert json.loads(first)[:2] == ["record", "k/0"]
     assert (tmp_path / name).stat().st_size < 300
+
+
+def test_what_happened_stays_stored_where_it_cannot_be_told_once_more(tmp_path, monkeypatch):
+    old = opened(tmp_path)
+    JournalRecords(old, "k/0").save(record())
+    opened(tmp_path, 2)
+    real, written = old._write, []
+
+    def full(entries):
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(entries)
+        return real(entries)
+
+    monkeypatch.setattr(old, "_write", full)
+    with pytest.raises(ApiFault, match="overtaken"):
+        JournalRecords(old, "k/0").save(record(Stage.SUBMITTED, task_id="T1"))
+    assert JournalRecords(opened(tmp_path, 3), "k/0").load().task_id == "T1"
+
+
+def test_a_segment_that_is_taken_back_meanwhile_is_no_damage(tmp_path, monkeypatch):
+    opened(tmp_path).put_durably("end", "a", {})
+    real, tries = Journal._read, []
+
+    def taken_back(journal, path, submitted):
+        if not tries:
+            tries.append(path)
+            journal._put(("record", "k/0", record().to_json()))  # of a segment that is there no more
+            raise FileNotFoundError(path)
+        real(journal, path, submitted)
+
+    monkeypatch.setattr(Journal, "_read", taken_back)
+    journal = opened(tmp_path)
+    assert (dict(journal.items("end")), dict(journal.items("record"))) == ({"a": {}}, {})

@@ -6,8 +6,17 @@ import json
 
 import pytest
 
+from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task
-from airflow_kling.lifecycle.batch_results import Progress, Results, RowStatus, end_row, progress_text, row_of_end
+from airflow_kling.lifecycle.batch_results import (
+    Progress,
+    Results,
+    RowStatus,
+    end_row,
+    progress_text,
+    row_of_end,
+    row_of_fault,
+)
 from airflow_kling.lifecycle.batch_rows import Row
 from airflow_kling.lifecycle.end import End
 from airflow_kling.lifecycle.wait import Outcome
@@ -109,3 +118,17 @@ def test_progress_is_told_at_a_readable_pace():
     made.end(1, end_row(S), "k")
     assert (progress.text(1, 29.0), "0.033 per second" in progress.text(1, 30.0)) == ("", True)
     assert progress.text(1, 31.0, force=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "created", "paid", "status"),
+    [
+        (FaultKind.ACCOUNT, Created.NO, [], N),
+        (FaultKind.AUTH, Created.NO, [], N),
+        (FaultKind.AUTH, Created.MAY_EXIST, [], X),  # in asking for a task that was made
+        (FaultKind.ACCOUNT, Created.NO, [Task("f", "p", units=8.0)], X),  # a retry goes on from it
+    ],
+)
+def test_a_create_that_the_account_refused_is_not_begun(kind, created, paid, status):
+    row = row_of_fault(ApiFault(FaultInfo(kind, "why", created=created)), paid)
+    assert (row["status"], row["task_id"]) == (status, "p" if paid else None)
