@@ -6,7 +6,6 @@ import base64
 import http.client
 import io
 import json
-import socket
 import sqlite3
 import threading
 import time
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from PIL import Image
+from run_page_site.flood import BODY, FRAMINGS, flood
 from run_page_site.server import Site
 
 from airflow_kling.api.callback import ROUTE, Addressee, own_callback_url
@@ -23,7 +23,6 @@ from airflow_kling.emulator.settings import EmulatorSettings
 
 SECRET = "a secret of these tests alone, of enough characters"
 RUN_ID = "manual__2026-11-20T10:00:00+00:00"
-BODY = 50 << 20
 STORM = 10_000
 WATCH = "airflow_kling.triggers.kling.KlingTaskTrigger"
 SLOT = "airflow_kling.triggers.kling.KlingSlotTrigger"
@@ -209,26 +208,12 @@ def test_a_callback_that_is_not_so(site, emulator, task_id, word, looks):
 
 
 @nothing_changes
-@pytest.mark.parametrize("framing", [f"Content-Length: {BODY}", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize(("path", "status"), [(path_of("untouched"), 413), (FORGED[0], 403), (f"{ROUTE}/x", 404)])
 def test_a_body_of_50_mb(site, emulator, path, status, framing):
     members, asked_before = site.processes(), asked(emulator)
     before = sum(member.memory_info().rss for member in members)
-    with socket.create_connection(("127.0.0.1", site.port), 30) as connection:
-        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode())
-        piece = bytes(1 << 16)
-        chunk = b"10000\r\n" + piece + b"\r\n" if "chunked" in framing else piece
-        sent = 0
-        try:
-            while sent < BODY:
-                connection.sendall(chunk)
-                sent += len(piece)
-        except OSError:
-            pass  # it did not want to hear the rest
-        try:
-            answer = connection.recv(1 << 16)
-        except ConnectionResetError:
-            answer = b""
+    sent, answer = flood(site.port, f"POST {path}", framing)
     assert answer.startswith(b"HTTP/1.1 %d" % status) or not answer
     assert sent < BODY
     assert sum(member.memory_info().rss for member in members) - before < BODY // 2

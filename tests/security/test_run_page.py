@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from urllib.parse import quote
 
 import pytest
+from run_page_site.flood import BODY, FRAMINGS, flood
 from run_page_site.hostile import BATCHES, RUN_ID, SECRET
 
 RUN = f"/kling/dags/ours/runs/{quote(RUN_ID, safe='')}"
@@ -22,7 +22,6 @@ ADDRESSES = {
     "/dags/{dag_id}/runs/{run_id}/source/{task_id}/{map_index}/{row}/{variant}": f"{RUN}/source/batch/-1/0/small",
 }
 OF_A_DAG = [address for route, address in ADDRESSES.items() if "{dag_id}" in route]
-BODY = 50 * 1024 * 1024
 
 
 @pytest.fixture
@@ -279,28 +278,14 @@ def test_ranges(ask, media, asked, status, told, length):
 
 @pytest.mark.parametrize("user", ["reader", None])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("framing", [f"Content-Length: {BODY}", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("address", ["/kling/runs", f"{RUN}/items", f"{RUN}/media/good/-1/0/0/file", "/kling/nonesuch"])
 def test_a_body_of_50_mb(site, sessions, address, method, framing, user):
     members = site.processes()
     before = sum(member.memory_info().rss for member in members)
     begun = site.log.stat().st_size
     cookie = f"Cookie: _token={sessions[user].cookies['_token']}\r\n" if user else ""
-    with socket.create_connection(("127.0.0.1", site.port), 30) as connection:
-        connection.sendall(f"{method} {address} HTTP/1.1\r\nHost: x\r\n{cookie}{framing}\r\n\r\n".encode())
-        piece = bytes(1 << 16)
-        chunk = b"10000\r\n" + piece + b"\r\n" if "chunked" in framing else piece
-        sent = 0
-        try:
-            while sent < BODY:
-                connection.sendall(chunk)
-                sent += len(piece)
-        except OSError:
-            pass  # it did not want to hear the rest
-        try:
-            answer = connection.recv(1 << 16)
-        except ConnectionResetError:
-            answer = b""
+    sent, answer = flood(site.port, f"{method} {address}", framing, cookie)
     assert answer.startswith(b"HTTP/1.1 413") or (not answer and sent < BODY)
     assert sum(member.memory_info().rss for member in members) - before < BODY // 2
     assert "with 413" in _log_since(site, begun)
