@@ -20,7 +20,7 @@ from pathlib import Path
 from airflow_kling.emulator.server import EmulatorServer
 from airflow_kling.emulator.settings import EmulatorSettings
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from standalone.site import LIMIT, Site
 
