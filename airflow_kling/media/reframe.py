@@ -423,7 +423,8 @@ class Plan:
             _moved(self._rest.places[1], self.present[1], crop.top, crop.bottom, up, down),
         )
         rest = _Rest(width, height, _scaled(self._rest.canvas, done.output, width, height), places)
-        return _planned(self.target, rest, (width, height), len(self.passes) - 1, self.source, self.frames[1])
+        budget = len(self.passes) - 1
+        return _planned(self.target, rest, (width, height), budget, self.source, self.frames[1], came=True)
 
 
 def plan(width: int, height: int, **target: Any) -> Plan:
@@ -460,7 +461,14 @@ def _shares(*shares: float | Fraction) -> Border:
 
 
 def _planned(
-    target: Target, rest: _Rest, kept: tuple[int, int], budget: int, source: tuple[int, int], view: Frame
+    target: Target,
+    rest: _Rest,
+    kept: tuple[int, int],
+    budget: int,
+    source: tuple[int, int],
+    view: Frame,
+    *,
+    came: bool = False,
 ) -> Plan:
     """Plan at most ``budget`` passes for a picture that is cut to the size ``kept`` (pixels) first."""
     present, first, passes = (rest.width, rest.height), rest, []
@@ -469,6 +477,9 @@ def _planned(
         width, height, canvas = _shrunk(*_shaped(*kept, rest.canvas), _TIMES**budget)
         if not _needed(width, height, canvas):
             break
+        if came or passes:
+            # It is paid: what rounding, or Kling, put beyond the shape that it takes is cut off, and not refused.
+            width, height = _taken(width, height)
         if not _is_input(width, height):
             limit = f"at least {MIN_SIDE} px on each side and between 1:2.5 and 2.5:1, to be expanded again"
             raise InputFault("image", f"a picture of {width}x{height} px", limit, "begin with a larger one")
@@ -614,9 +625,14 @@ def _shaped(width: int, height: int, canvas: _Canvas) -> tuple[int, int, _Canvas
     """Cut a picture that is narrower or wider than Kling takes, if a canvas of that shape allows it."""
     if _in_shape(width, height) or not _in_shape(*canvas[:2]):
         return width, height, canvas
-    longer, shorter = _SHAPE
-    width, height = min(width, longer * height // shorter), min(height, longer * width // shorter)
+    width, height = _taken(width, height)
     return width, height, _cover(width, height, *canvas[:2])
+
+
+def _taken(width: int, height: int) -> tuple[int, int]:
+    """Return the largest size within a picture (pixels) that Kling takes by its shape."""
+    longer, shorter = _SHAPE
+    return min(width, longer * height // shorter), min(height, longer * width // shorter)
 
 
 def _inside(width: int, height: int, canvas: _Canvas) -> tuple[int, int]:

@@ -195,6 +195,18 @@ def test_planning_again_converges_at_any_resolution(size, wish, for_video, data)
         assert drift <= 0.05 * max(float(first.frame.width), float(first.frame.height)) + 3
 
 
+@pytest.mark.parametrize("off", [-2, 0, 2, 60], ids=str)
+def test_a_paid_picture_a_little_too_long_for_the_next_pass_is_cut(off):
+    todo = plan(463, 465, pixels=(503, 1891, 0, 259), for_video=False)
+    while todo.passes:
+        width, height = todo.passes[0].output
+        came = (round(0.75 * width) + 2, round(0.75 * height) + off)
+        lost, todo = todo.lost, todo.after(*came)
+        check_passes(todo)
+        assert todo.lost - lost < 0.08
+    assert not in_shape(*todo.final_size)
+
+
 @many
 @given(sizes, st.sampled_from(STANDARD), st.sampled_from([8, 16, 32, 64]))
 def test_pictures_of_one_megapixel_in_blocks_cost_little_of_the_source(size, aspect, block):
