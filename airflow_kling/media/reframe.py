@@ -471,7 +471,8 @@ def _planned(
     came: bool = False,
 ) -> Plan:
     """Plan at most ``budget`` passes for a picture that is cut to the size ``kept`` (pixels) first."""
-    present, first, passes = (rest.width, rest.height), rest, []
+    present, first = (rest.width, rest.height), rest
+    passes: list[Pass] = []
     while budget:
         # Without effect on what was fitted; it takes off what rounding, or Kling, left beyond reach.
         width, height, canvas = _shrunk(*_shaped(*kept, rest.canvas), _TIMES**budget)
