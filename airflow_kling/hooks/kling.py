@@ -194,8 +194,8 @@ class KlingHook(HttpHook):
                     name=name,
                     edit=edit,
                 )
-        links = {"include_urls": include_urls}
-        made = manifest(task, self.kling_conn_id, stored, **links, earlier=earlier, borders=borders)
+        conn_id = self.kling_conn_id
+        made = manifest(task, conn_id, stored, include_urls=include_urls, earlier=earlier, borders=borders)
         if directory is not None:
             store_manifest(made, directory, name, task.task_id)
         how = "collected" if directory is not None else "has ended"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_kling.api.models import Task
 
 SHOWN_ORPHANS = 20
-_PASSING = (FaultKind.CONNECTION, FaultKind.SERVER, FaultKind.RATE)
+_READ_AGAIN = (FaultKind.CONNECTION, FaultKind.SERVER, FaultKind.RATE)
 _OF_MONEY = (FaultKind.ACCOUNT, FaultKind.CONCURRENCY)
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def row_of_error(error: Exception, paid: Sequence[Task] = ()) -> dict[str, Any]:
     known = isinstance(error, (InputFault, ApiFault, KlingError))
     # What nobody expected is of a storage, as a rule: a retry may read it.
     passing = not known or isinstance(error, KlingTransientError)
-    passing = passing or (isinstance(error, ApiFault) and error.info.kind in _PASSING)
+    passing = passing or (isinstance(error, ApiFault) and error.info.kind in _READ_AGAIN)
     return end_row(
         RowStatus.UNFINISHED if passing else RowStatus.REFUSED,
         error=redact(str(error) if known else f"{type(error).__name__}: {error}"),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
-import airflow
-
+from airflow_kling.airflow_version import AIRFLOW
 from airflow_kling.demo.run_dag import _dag
 
 
 def shown(run, instance):
     """Return the links of a task instance by Airflow's API, in 2.11 by what stands behind it."""
-    if airflow.__version__.startswith("2."):
+    if AIRFLOW < (3, 0):
         from airflow.serialization.serialized_objects import SerializedDAG
 
         task = SerializedDAG.from_dict(SerializedDAG.to_dict(run.dag)).get_task(instance.task_id)

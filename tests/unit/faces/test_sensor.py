@@ -6,7 +6,6 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow import __version__ as airflow_version
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
@@ -14,10 +13,11 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
+from airflow_kling.airflow_version import AIRFLOW
 from airflow_kling.exceptions import KlingAuthError, KlingInputError, KlingServerError, KlingTaskFailed
 from airflow_kling.sensors.kling import KlingTaskSensor
 
-AIRFLOW_2 = airflow_version.startswith("2.")
+AIRFLOW_2 = AIRFLOW < (3, 0)
 KEY_REFUSED = (401, {"code": 1002, "message": "Authorization is invalid"})
 INTERNAL = (500, {"code": 5000, "message": "internal error"})
 BUSY = (429, {"code": 1302, "message": "too fast"}, {"Retry-After": "99"})

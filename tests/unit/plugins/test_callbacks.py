@@ -9,10 +9,11 @@ import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-import airflow
 import pytest
 
-if airflow.__version__.startswith("2."):
+from airflow_kling.airflow_version import AIRFLOW
+
+if AIRFLOW < (3, 0):
     pytest.skip("Airflow 2 has no such routes", allow_module_level=True)
 
 from standardwebhooks.webhooks import Webhook
