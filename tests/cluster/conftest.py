@@ -14,8 +14,8 @@ collect_ignore = [] if os.environ.get("KLING_CLUSTER") else ["test_cluster.py"]
 
 MODULES = ("psycopg2", "asyncpg", "redis", "celery", "airflow.providers.celery")
 HERE = Path(__file__).parent
-# The suite's own package, and the kill suite's: test modules are imported one by one, and know no siblings.
-sys.path[:0] = [str(HERE), str(HERE.parent / "kills")]
+# The suite's own package, the kill suite's and that of all: test modules are imported one by one, and know no siblings.
+sys.path[:0] = [str(HERE), str(HERE.parent / "kills"), str(HERE.parent)]
 
 CLOSING: list[str] = []
 """The closing line, once there is one."""
@@ -29,7 +29,7 @@ def closing() -> list[str]:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """Two Celery workers, two triggerers, Redis, PostgreSQL, and Kling."""
+    """Two Celery workers, two triggerers, Redis, PostgreSQL, and Kling; nothing secret is left when it ends."""
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if missing:
         advice = 'pip install psycopg2-binary asyncpg apache-airflow-providers-celery "celery<5.7"'
@@ -38,6 +38,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
     with Fleet(tmp_path_factory.mktemp("cluster"), HERE / "dags") as fleet:
         yield fleet
+        assert fleet.leaks() == []
 
 
 def pytest_unconfigure() -> None:

@@ -27,15 +27,15 @@ RUN_LIMIT = 1200.0
 BATCHES = {"expand_batch", "film_batch"}
 
 
-def test_each_picture_is_paid_once(fleet, tmp_path, capsys, closing):
+def test_each_picture_is_paid_once(fleet, capsys, closing):
     begin = time.monotonic()
 
     def say(text: str) -> None:
         with capsys.disabled():
             print(f"\n{time.monotonic() - begin:4.0f} s: {text}", end="", flush=True)
 
-    draw_pictures(tmp_path, mapped=MAPPED, batch=BATCHED)
-    conf = {name: str(tmp_path / name) for name in ("mapped", "batch")} | {"output_path": str(tmp_path / "out")}
+    draw_pictures(fleet.home, mapped=MAPPED, batch=BATCHED)
+    conf = {name: str(fleet.home / name) for name in ("mapped", "batch")} | {"output_path": str(fleet.home / "out")}
     fleet.site.trigger(DAG_ID, RUN_ID, conf)
     victims = _kill_the_batch_worker(fleet, say)
     _kill_a_triggerer(fleet, say)

@@ -15,10 +15,10 @@ CUTS = ("fast", "all")
 CUT = os.environ.get("KLING_KILLS", "")
 if CUT and CUT not in CUTS:
     raise pytest.UsageError(f"KLING_KILLS={CUT}: must be one of {', '.join(CUTS)}")
-collect_ignore = [] if CUT else ["test_kills.py"]
+collect_ignore = [] if CUT else ["test_kills.py", "test_leak_search.py"]
 
-# The suite's own package: test modules are imported one by one, and know no siblings.
-sys.path.insert(0, str(Path(__file__).parent))
+# The suite's own package, and that of all suites: test modules are imported one by one, and know no siblings.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 
 @dataclass
@@ -40,20 +40,35 @@ def tally() -> Tally:
 
 
 @pytest.fixture(scope="session")
+def left_behind() -> list[Path]:
+    """Folders of what the killed runs leave."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _is_left_behind(left_behind: list[Path], tmp_path: Path) -> None:
+    left_behind.append(tmp_path)
+
+
+@pytest.fixture(scope="session")
 def emulator():
     """Kling with its own API's manners: it knows external ids and refuses one that exists."""
     from crash.rows import LATENCY
+    from leak_search import mark_signatures
 
     from airflow_kling.emulator.server import EmulatorServer
     from airflow_kling.emulator.settings import EmulatorSettings
 
-    with EmulatorServer(EmulatorSettings(latency=LATENCY, engine="reflect")) as server:
-        yield server
+    with pytest.MonkeyPatch.context() as patch:
+        mark_signatures(patch)
+        with EmulatorServer(EmulatorSettings(latency=LATENCY, engine="reflect")) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, emulator) -> Iterator[object]:
-    """Airflow over PostgreSQL, started once."""
+def site(tmp_path_factory: pytest.TempPathFactory, emulator, left_behind: list[Path]) -> Iterator[object]:
+    """Airflow over PostgreSQL, started once; nothing secret is left in it when all rows have run."""
+    import leak_search.postgres
     from crash.database import Postgres
     from crash.deployment import Deployment
     from crash.rows import COLLECTOR
@@ -63,10 +78,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, emulator) -> Iterator[object]
     home, dags = tmp_path_factory.mktemp("kills"), Path(__file__).parent / "dags"
     dag_ids = [f"kills_{mode}" for mode in COLLECTOR]
     connection = emulator.connection_uri("kling")
-    with Postgres() as database, Deployment(home, database.address, connection, dags, dag_ids) as deployment:
-        yield deployment
-        if deployment.revived:
-            print(f"\ncomponents that died by themselves and were started again: {deployment.revived}")
+    with Postgres() as database:
+        with Deployment(home, database.address, connection, dags, dag_ids) as deployment:
+            leak_search.postgres.keep_deleted(database.address)
+            yield deployment
+            if deployment.revived:
+                print(f"\ncomponents that died by themselves and were started again: {deployment.revived}")
+        assert leak_search.search([home, *left_behind]) + leak_search.postgres.search(database.address) == []
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:

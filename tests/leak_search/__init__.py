@@ -20,7 +20,7 @@ _SQLITE = b"SQLite format 3\0"
 _STEP, _OVERLAP = 1 << 20, 1 << 12
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{400,}")
 #: Kept of what Airflow deletes or overwrites: triggers, events, earlier values of XComs and rendered fields.
-_KEPT = {
+KEPT = {
     "trigger": ("insert", "kwargs"),
     "task_instance": ("update", "next_kwargs"),
     "xcom": ("delete", "value"),
@@ -61,7 +61,7 @@ def keep_deleted(database: Path) -> None:
     """
     with closing(sqlite3.connect(database)) as opened, opened:
         opened.execute("CREATE TABLE IF NOT EXISTS leak_search_kept (place TEXT, value BLOB)")
-        for table, (event, column) in _KEPT.items():
+        for table, (event, column) in KEPT.items():
             opened.execute(f"SELECT {column} FROM {table} LIMIT 0")  # a trigger would not miss it before it fires
             row = "OLD" if event == "delete" else "NEW"
             opened.execute(

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import leak_search.postgres
 import psutil
 import psycopg2
 from crash.database import Postgres
@@ -74,6 +75,8 @@ class Fleet:
             self.site = stack.enter_context(
                 Deployment(self.home, database.address, self.kling.connection, self._dags, [DAG_ID], settings)
             )
+            self._address = database.address
+            leak_search.postgres.keep_deleted(self._address)
             self._database = psycopg2.connect(f"postgresql://{database.address}")
             stack.callback(self._database.close)
             self._database.autocommit = True
@@ -130,6 +133,11 @@ class Fleet:
         :param words: What Celery or Airflow says.
         """
         return sum(path.read_text().count(words) for path in self.home.glob("worker-*.log"))
+
+    def leaks(self) -> list[leak_search.Leak]:
+        """Stop Airflow, and return what secret it has left in its folder and database."""
+        self.site.stop()
+        return leak_search.search([self.home]) + leak_search.postgres.search(self._address)
 
     def _measure(self) -> None:
         """Remember the memory of all processes in GiB, shared pages counted once, if it is the most so far."""

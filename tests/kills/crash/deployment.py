@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
 import signal
@@ -242,7 +241,8 @@ def _settings(database: str, port: int) -> dict[str, str]:
         "CORE__PARALLELISM": "3",
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        # Triggers are kept as they are, to be searched.
+        "CORE__FERNET_KEY": "",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "API__HOST": "127.0.0.1",
