@@ -30,6 +30,7 @@ class Kling:
 
     def __init__(self, folder: Path, latency: float, quota: int) -> None:
         self._folder = folder
+        self.log = folder / "kling.log"
         self._port = free_port()
         # Pictures are real, so that each differs; a real clip would cost the cores seconds.
         options = {"latency": latency, "quota": quota, "engine": "reflect", "clips": "canned", "port": self._port}
@@ -46,7 +47,7 @@ class Kling:
         return json.dumps({"conn_type": "kling", "host": self._url, "password": DEFAULT_KEY, "extra": extra})
 
     def __enter__(self) -> Self:
-        with (self._folder / "kling.log").open("wb") as output:
+        with self.log.open("wb") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output, cwd=self._folder)
         wait_until("the emulator answers", self._answers, START_LIMIT)
         return self
