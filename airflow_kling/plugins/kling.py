@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,20 +29,9 @@ class KlingPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:
-        """The applications of the callbacks and the pages; none where this Airflow lacks what they are made of."""
-        try:
-            from airflow_kling.api.callback import ROUTE
-            from airflow_kling.plugins.app import make_app
-            from airflow_kling.plugins.callbacks import make_callbacks
-        except ImportError:
-            # The API server shows more than our page, and must start without it.
-            log.exception("Kling's run page cannot be shown by this version of Airflow")
-            return []
+        """The applications of the callbacks and the pages, as far as this Airflow has what they are made of."""
         # The first that begins like an address answers it.
-        return [
-            {"app": make_callbacks(), "url_prefix": ROUTE, "name": "Kling callbacks"},
-            {"app": make_app(), "url_prefix": URL_PREFIX, "name": "Kling"},
-        ]
+        return [app for make in (_callbacks, _pages) if (app := _made(make))]
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:
@@ -66,3 +56,25 @@ class KlingPlugin(AirflowPlugin):
                 **icons,
             },
         ]
+
+
+def _made(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return make()
+    except ImportError:
+        # The API server shows more than this, and must start without it.
+        log.exception("A part of Kling's plugin is missing, for it does not fit this version of Airflow")
+        return None
+
+
+def _callbacks() -> dict[str, Any]:
+    from airflow_kling.api.callback import ROUTE
+    from airflow_kling.plugins.callbacks import make_callbacks
+
+    return {"app": make_callbacks(), "url_prefix": ROUTE, "name": "Kling callbacks"}
+
+
+def _pages() -> dict[str, Any]:
+    from airflow_kling.plugins.app import make_app
+
+    return {"app": make_app(), "url_prefix": URL_PREFIX, "name": "Kling"}

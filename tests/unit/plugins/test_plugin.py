@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_kling.airflow_version import AIRFLOW
 from airflow_kling.plugins.kling import KlingPlugin
 
 ROOT = Path(__file__).parents[3]
@@ -42,6 +43,18 @@ def test_views_are_below_airflows_own_address(monkeypatch, base, prefix):
     assert views["dag_run"]["href"] == f"{prefix}/kling/dags/{{DAG_ID}}/runs/{{RUN_ID}}"
     # Airflow finds a view by its route alone, whatever the destination.
     assert len({view["url_route"] for view in views.values()}) == len(views)
+
+
+@pytest.mark.parametrize(
+    ("missing", "served"),
+    [("app", ["Kling callbacks"]), ("callbacks", ["Kling"]), ("", ["Kling callbacks", "Kling"])],
+)
+@pytest.mark.skipif(AIRFLOW < (3, 1), reason="Airflow has no such applications")
+def test_what_does_not_fit_an_airflow_costs_no_more_than_itself(monkeypatch, caplog, missing, served):
+    if missing:
+        monkeypatch.setitem(sys.modules, f"airflow_kling.plugins.{missing}", None)
+    assert [app["name"] for app in KlingPlugin().fastapi_apps] == served
+    assert ("does not fit" in caplog.text) == bool(missing)
 
 
 def test_pages_load_nothing_from_elsewhere_and_make_no_markup_of_data():
