@@ -152,7 +152,7 @@ def _deployment() -> Finding:
     from airflow.providers.common.compat.sdk import conf
 
     from airflow_kling.lifecycle.identity import deployment_tag
-    from airflow_kling.operators.work import deployment_name
+    from airflow_kling.operators.instance import deployment_name
 
     name = deployment_name()
     tag = deployment_tag(name)
@@ -176,7 +176,7 @@ def _records() -> Finding:
     from airflow_kling.airflow_version import AIRFLOW
     from airflow_kling.hooks.storage import storage_path
     from airflow_kling.lifecycle.collect import check_writable
-    from airflow_kling.operators.work import record_folder, record_path
+    from airflow_kling.operators.records import record_folder, record_path
 
     place = record_path()
     if place:

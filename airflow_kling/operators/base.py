@@ -229,7 +229,8 @@ class KlingTaskBaseOperator(BaseOperator):
 
     def _run(self, context: Mapping[str, Any], pressure: Pressure) -> dict[str, Any]:
         from airflow_kling.lifecycle.collect import manifest
-        from airflow_kling.operators.work import make_work, reused
+        from airflow_kling.operators.records import reused
+        from airflow_kling.operators.work import make_work
 
         work = make_work(self, context)
         if made := reused(self, work):
@@ -262,7 +263,9 @@ class KlingTaskBaseOperator(BaseOperator):
         from airflow_kling.api.faults import ApiFault
         from airflow_kling.exceptions import errors_for
         from airflow_kling.lifecycle.submit import Submission, is_pressure
-        from airflow_kling.operators.work import callback_url_for, client_for, records_of
+        from airflow_kling.operators.callback_url import callback_url_for
+        from airflow_kling.operators.records import records_of
+        from airflow_kling.operators.work import client_for
 
         self._submitted = None
         if self.callback_url == AUTO and self.deferrable and self.wait_for_completion:
@@ -342,7 +345,7 @@ class KlingTaskBaseOperator(BaseOperator):
         )
         tell_made(context, [task], manifest, self.output_path, self.log)
         if self.reuse:
-            from airflow_kling.operators.work import keep_for_reuse
+            from airflow_kling.operators.records import keep_for_reuse
 
             keep_for_reuse(self, context, manifest)
         return push(context, self.outlets, manifest)

@@ -20,7 +20,7 @@ from airflow_kling.lifecycle.record import Record, Stage, record_from_json
 from airflow_kling.lifecycle.submit import RESULT_LIFETIME, OnExisting
 from airflow_kling.operators.batch_picture import Reframed, picture_of
 from airflow_kling.operators.batch_process import Process
-from airflow_kling.operators.work import external_id_of
+from airflow_kling.operators.instance import external_id_of
 
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 256 << 10

@@ -138,7 +138,8 @@ def _keep(
 ) -> None:
     """Keep an end where records lie in files; what is paid and stored is not lost because this fails."""
     from airflow_kling.lifecycle.done import Done, keep_done
-    from airflow_kling.operators.work import origin_of, record_folder, record_path
+    from airflow_kling.operators.instance import origin_of
+    from airflow_kling.operators.records import record_folder, record_path
 
     folder = record_path() or (None if "task_state_store" in context else output_path)
     if not folder:

@@ -22,9 +22,11 @@ from airflow_kling.lifecycle.source import Source
 from airflow_kling.lifecycle.wait import Outcome
 from airflow_kling.media.edit import finish_picture, pasted_size
 from airflow_kling.media.picture import MADE, open_upright, upright_size
+from airflow_kling.operators.instance import epoch_of, external_id_of
 from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
-from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reuse, make_work, records_of, reused
+from airflow_kling.operators.records import keep_for_reuse, records_of, reused
+from airflow_kling.operators.work import make_work
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import ExpandRequest

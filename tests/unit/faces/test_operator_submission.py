@@ -22,8 +22,10 @@ from airflow_kling.exceptions import (
     KlingRouteUnavailable,
     KlingSubmissionUnknown,
 )
+from airflow_kling.operators.instance import first_try_of_epoch
 from airflow_kling.operators.kling import KlingExpandImageOperator
-from airflow_kling.operators.work import first_try_of_epoch, make_work, records_of
+from airflow_kling.operators.records import records_of
+from airflow_kling.operators.work import make_work
 from airflow_kling.triggers.kling import KlingSlotTrigger, KlingTaskTrigger
 
 URL = "https://example.com/cat.png"
