@@ -354,16 +354,6 @@ class KlingTaskBaseOperator(BaseOperator):
         self.defer(trigger=trigger, method_name=method_name, timeout=timedelta(seconds=seconds + DEFERRAL_MARGIN))
 
 
-def is_constant(value: object) -> bool:
-    """Return whether a parameter holds its final value already when the DAG is parsed."""
-    if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
-    if isinstance(value, (Mapping, list, tuple)):
-        rows = value.values() if isinstance(value, Mapping) else value
-        return all(row is None or is_constant(row) for row in rows)
-    return isinstance(value, (int, float, bytes))
-
-
 def name_of(source: object) -> str:
     """
     Return a source's name as a person would say it; nothing of a link but its last part, for it may be signed.

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import FIELDS, IMAGE_TO_VIDEO
-from airflow_kling.operators.base import AUTO, KlingTaskBaseOperator, is_constant
-from airflow_kling.operators.expand import SHAPES, SIDES, KlingExpandImageOperator
+from airflow_kling.operators.base import AUTO, KlingTaskBaseOperator
+from airflow_kling.operators.expand import KlingExpandImageOperator
+from airflow_kling.operators.given import is_constant
+from airflow_kling.operators.target import SHAPES, SIDES
 from airflow_kling.operators.video import KlingImageToVideoOperator
 
 if TYPE_CHECKING:
