@@ -147,16 +147,3 @@ def _getter(kling_conn_id: str) -> Callable[[str, str, str], Task]:
 def client_for() -> Callable[[str], Client]:
     """Return what gives the account of a connection, one per connection."""
     return cache(lambda conn_id: KlingHook(conn_id).client)
-
-
-def price_text(request: TaskRequest) -> str:
-    """
-    Return what a request would cost, in words.
-
-    :param request: Checked.
-    """
-    slots = f"{request.slots} slot{'s' if request.slots > 1 else ''} of the account"
-    if request.units is None:
-        return f"{request.family.name}: {slots}; no list price is known. Nothing was sent, and nothing was paid"
-    price = f"{request.units:g} units, ${request.price:.3f} at Kling's list price"
-    return f"{request.family.name}: {slots}, {price}. Nothing was sent, and nothing was paid"

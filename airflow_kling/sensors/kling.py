@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_kling.api.families import IMAGE_EXPANSION, get_family
-from airflow_kling.operators.base import DEFERRAL_MARGIN
+from airflow_kling.operators.life import DEFERRAL_MARGIN
 from airflow_kling.operators.links import LINKS, push_links
 from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push

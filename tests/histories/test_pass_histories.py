@@ -130,8 +130,8 @@ def gate(monkeypatch, sleeps, polls_sleep, emulator):
 
     sleeps.meanwhile = meanwhile
     polls_sleep(lambda seconds: meanwhile())
-    base = SimpleNamespace(time=time.time, sleep=sleeps)
-    monkeypatch.setattr("airflow_kling.operators.base.time", base)
+    clock = SimpleNamespace(time=time.time, sleep=sleeps)
+    monkeypatch.setattr("airflow_kling.operators.life.time", clock)
     for owner in (FileRecords, StateStoreRecords):
         gate.around(monkeypatch, owner, "load")
         gate.around(monkeypatch, owner, "save")
