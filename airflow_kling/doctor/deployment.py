@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of, redact
 from airflow_kling.doctor.findings import Finding, State
 
 SUBJECT = "airflow"
@@ -185,7 +185,7 @@ def _records() -> Finding:
         except InputFault as fault:
             return _told("records", State.FAIL, f"[kling] record_path: {fault}", "without records no task is submitted")
         except Exception as error:  # whatever a storage raises that cannot even be named
-            text = redact(f"{type(error).__name__}: {error}")
+            text = reason_of(error)
             return _told("records", State.FAIL, f"[kling] record_path {redact(place)}: {text}", "correct it")
         return _told("records", State.OK, f"[kling] record_path {storage_path(place)} can be written to")
     advice = "set [kling] record_path; kling_report and kling_recover read it, too"

@@ -1,5 +1,4 @@
-"""
-Reframing: from "16:9, subject kept" to a crop and to passes of ratios that Kling accepts; exact arithmetic, no Pillow.
+"""Reframing: from "16:9, subject kept" to a crop and to passes of ratios that Kling takes; exact arithmetic, no Pillow.
 
 Everything is decided in whole numbers. Ratios are counted in steps of 0.0001, the finest that is sent, and rounded
 down, so that no pass ever exceeds three times the area. What rounding leaves undone, a last cut of a pixel or so takes

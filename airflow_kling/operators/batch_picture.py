@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.faults import ApiFault
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.exceptions import KlingError, KlingTransientError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Reading:
         except (ApiFault, InputFault, KlingError):
             raise
         except Exception as error:  # whatever a storage raises
-            text = redact(f"{type(error).__name__}: {error}")
+            text = reason_of(error)
             raise KlingTransientError(f"the source cannot be read ({text}); a retry reads it again") from None
 
     def build_request(self, source: Source, external_id: str | None) -> TaskRequest:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_kling.operators.finish import collect_made, task_of
 from airflow_kling.operators.links import push_links
-from airflow_kling.operators.outcome import tell_failed, tell_made, tell_submitted
+from airflow_kling.operators.outcome import tell_submitted
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -201,16 +202,8 @@ class KlingTaskLife(BaseOperator):
         from airflow_kling.hooks.kling import KlingHook
 
         hook = KlingHook(end.kling_conn_id)
-        tell_failed(context, end, self.output_path, self.log)
-        task = hook.succeeded(end, self.timeout)
-        manifest = hook.collect(
-            task,
-            self.output_path,
-            output_name=self.output_name,
-            include_urls=self.include_urls,
-            borders=self.borders(task),
-        )
-        tell_made(context, [task], manifest, self.output_path, self.log)
+        task = task_of(self, context, hook, end)
+        manifest = collect_made(self, context, hook, [task], borders=self.borders(task))
         if self.reuse:
             from airflow_kling.operators.records import keep_for_reuse
 

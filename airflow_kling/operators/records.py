@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_kling.airflow_version import AIRFLOW
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.record import FileRecords, NoRecords, Records, StateStoreRecords
 from airflow_kling.lifecycle.reuse import find_made, remember_made
@@ -39,26 +39,36 @@ def record_folder(folder: str) -> Any:
     return storage_path(folder) / RECORD_FOLDER
 
 
+def folder_of_files(context: Mapping[str, Any], output_path: str | None) -> str:
+    """
+    Return the folder whose records are files, empty where there are none.
+
+    A configured path comes first, for it survives a clear on every version; then the task state store of Airflow
+    from 3.3 on, where nothing is a file; then the folder of the results.
+
+    :param context: Airflow's context.
+    :param output_path: Folder or prefix for the results.
+    """
+    return record_path() or ("" if "task_state_store" in context else output_path or "")
+
+
 def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], number: int = 0) -> Records:
     """
     Return where the record of one of the operator's remote tasks is kept.
-
-    A configured path comes first, for it survives a clear on every version; then the task state store of Airflow
-    from 3.3 on; then the folder of the results.
 
     :param operator: With its fields rendered.
     :param context: Airflow's context.
     :param number: Which of them, from 0.
     """
-    if not record_path() and "task_state_store" in context:
+    folder = folder_of_files(context, operator.output_path)
+    if folder:
+        path = record_folder(folder) / f"{external_id_of(context['ti'], number)}.json"
+        # The author may have changed the folder of the results with the clear.
+        return FileRecords(path, survive_clear=bool(record_path()))
+    if "task_state_store" in context:
         keeps = AIRFLOW == (3, 3)
         return StateStoreRecords(context["task_state_store"], _record_key(number), survive_clear=keeps)
-    folder = record_path() or operator.output_path
-    if not folder:
-        return NoRecords()
-    path = record_folder(folder) / f"{external_id_of(context['ti'], number)}.json"
-    # The author may have changed the folder of the results with the clear.
-    return FileRecords(path, survive_clear=bool(record_path()))
+    return NoRecords()
 
 
 def _record_key(number: int) -> str:
@@ -80,7 +90,7 @@ def reused(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None
         path = _made_path(operator, work.fingerprint())
     except Exception as error:
         # Whatever reading the input raises: a task of this run that is paid may be there to rejoin.
-        reason = redact(f"{type(error).__name__}: {error}")
+        reason = reason_of(error)
         operator.log.info("Nothing is reused, for the input cannot be read: %s", reason)
         return None
     made = find_made(path, operator.reuse, time.time(), storage_path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Task
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.exceptions import error_from_end, errors_for
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
@@ -16,8 +16,9 @@ from airflow_kling.lifecycle.collect import DEFAULT_NAME, manifest, store_manife
 from airflow_kling.lifecycle.original import Original
 from airflow_kling.lifecycle.record import Record, Stage
 from airflow_kling.lifecycle.wait import Outcome
+from airflow_kling.operators.finish import collect_made, task_of
 from airflow_kling.operators.instance import epoch_of, external_id_of
-from airflow_kling.operators.outcome import tell_failed, tell_made
+from airflow_kling.operators.outcome import tell_failed
 from airflow_kling.operators.passes import PassStep, came_back, check_final, edit_of, keep_picture, original_of, sound
 from airflow_kling.operators.push import push
 from airflow_kling.operators.records import keep_for_reuse, records_of, reused
@@ -86,8 +87,7 @@ class Reframing:
             if not submitted.task.status.ended:
                 pressure = operator.fresh_pressure()  # the next pass has the whole submit_timeout, too
             hook = KlingHook(end.kling_conn_id)
-            tell_failed(self._context, end, operator.output_path, operator.log)
-            task = hook.succeeded(end, operator.timeout)
+            task = task_of(operator, self._context, hook, end)
             tasks.append(task)
             last, came = todo, came_back(task, hook.fetch) if todo.passes[1:] else None
             if came is not None:
@@ -108,7 +108,7 @@ class Reframing:
             # Whatever reading the source raises: a task that is paid is not lost because its source is.
             if not recorded:
                 raise
-            reason = redact(f"{type(error).__name__}: {error}")
+            reason = reason_of(error)
             self._operator.log.warning("The input cannot be read any more, and what was made of it counts: %s", reason)
             return recorded
 
@@ -142,18 +142,8 @@ class Reframing:
     def _finish(self, hook: KlingHook, tasks: list[Task], plan: Plan, last: Plan) -> dict[str, Any]:
         operator = self._operator
         borders: dict[int, Border] = {}
-        collected = hook.collect(
-            tasks[-1],
-            operator.output_path,
-            output_name=operator.output_name,
-            include_urls=operator.include_urls,
-            edit=edit_of(operator, plan, last.after, self._original, borders),
-            earlier=tasks[:-1],
-            borders=borders,
-        )
-        if tasks[1:]:
-            operator.log.info("%d passes, %s units in all", len(tasks), collected["units"])
-        tell_made(self._context, tasks, collected, operator.output_path, operator.log)
+        edit = edit_of(operator, plan, last.after, self._original, borders)
+        collected = collect_made(operator, self._context, hook, tasks, edit=edit, borders=borders)
         if operator.reuse:
             keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
         return push(self._context, operator.outlets, collected)
