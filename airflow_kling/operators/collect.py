@@ -60,8 +60,8 @@ class KlingCollectOperator(BaseOperator):
         from airflow_kling.lifecycle.end import end_of
         from airflow_kling.lifecycle.wait import Decision, Outcome
 
-        push_links(context, self.kling_task_id, self.family, self.kling_conn_id, self.output_path)
         hook = KlingHook(self.kling_conn_id)
+        push_links(context, self.kling_task_id, self.family, lambda: hook.account, self.output_path)
         task = hook.get_task(self.kling_task_id, self.family)
         if not task.status.ended:
             raise KlingTransientError(

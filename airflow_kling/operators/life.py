@@ -115,8 +115,10 @@ class KlingTaskLife(BaseOperator):
         :param context: Airflow's context.
         :param made: The manifest.
         """
+        from airflow_kling.hooks.kling import KlingHook
+
         folder = made["outputs"][0]["uri"].rpartition("/")[0]
-        push_links(context, made["task_id"], made["family"], made["kling_conn_id"], folder)
+        push_links(context, made["task_id"], made["family"], lambda: KlingHook(made["kling_conn_id"]).account, folder)
         return push(context, self.outlets, made)
 
     def submit(self, context: Mapping[str, Any], work: Work, pressure: Pressure, number: int = 0) -> Submitted:
@@ -138,7 +140,8 @@ class KlingTaskLife(BaseOperator):
         self._submitted = None
         if self.callback_url == AUTO and self.deferrable and self.wait_for_completion:
             self._own_callback_url = callback_url_for(context["ti"], self.log)
-        submission = self._submission = Submission(work, records_of(self, context, number), client_for(), self.log)
+        client_of = client_for()
+        submission = self._submission = Submission(work, records_of(self, context, number), client_of, self.log)
         with errors_for():
             while True:
                 try:
@@ -151,7 +154,7 @@ class KlingTaskLife(BaseOperator):
         tell_submitted(context, submitted)
         task_id, place = submitted.task.task_id, self.output_path if self.wait_for_completion else None
         context["ti"].xcom_push(key="task_id", value=task_id)
-        push_links(context, task_id, self.family, submitted.kling_conn_id, place)
+        push_links(context, task_id, self.family, lambda: client_of(submitted.kling_conn_id).account, place)
         return submitted
 
     def _wait_for_slot(self, fault: ApiFault, pressure: Pressure, kling_conn_id: str) -> Pressure:

@@ -80,7 +80,7 @@ class KlingTaskSensor(BaseSensorOperator):
 
     def execute(self, context: Mapping[str, Any]) -> Any:
         get_family(self.family)
-        push_links(context, self.kling_task_id, self.family, self.kling_conn_id, self.output_path)
+        push_links(context, self.kling_task_id, self.family, lambda: self._hook.account, self.output_path)
         if not self.deferrable:
             return super().execute(context)
         from airflow_kling.triggers.kling import KlingTaskTrigger
