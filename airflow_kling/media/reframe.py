@@ -28,13 +28,12 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, check_choice, check_n
+from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, SIDES, check_choice, check_n
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.media.picture import MIN_SIDE
 
 MAX_PASSES = 4
-SIDES = ("up", "down", "left", "right")
 #: Where the picture sits in the new canvas: the shares of new canvas on its left and above it, in halves.
 ANCHORS: dict[str, tuple[int, int]] = {
     "center": (1, 1),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_kling.api.checks import SIDES
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import FIELDS, IMAGE_TO_VIDEO
 from airflow_kling.operators.base import KlingTaskBaseOperator, name_of
 from airflow_kling.operators.expand import KlingExpandImageOperator
 from airflow_kling.operators.given import is_constant
 from airflow_kling.operators.life import AUTO
-from airflow_kling.operators.target import SHAPES, SIDES
+from airflow_kling.operators.target import SHAPES
 from airflow_kling.operators.video import KlingImageToVideoOperator
 
 if TYPE_CHECKING:

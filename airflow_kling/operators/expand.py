@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, check_choice, check_n
+from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, SIDES, check_choice, check_n
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import check_index
 from airflow_kling.operators.base import KlingTaskBaseOperator
 from airflow_kling.operators.given import is_given
-from airflow_kling.operators.target import SHAPES, SIDES, check_constants, ratios_of, target_of
+from airflow_kling.operators.target import SHAPES, check_constants, ratios_of, target_of
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import ExpandRequest, Task

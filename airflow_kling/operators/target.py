@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_kling.api.checks import check_area, check_n, check_prompt, check_ratio
+from airflow_kling.api.checks import SIDES, check_area, check_n, check_prompt, check_ratio
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import check_index
 from airflow_kling.lifecycle.source import check_image_source
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from airflow_kling.media.reframe import Target
     from airflow_kling.operators.expand import KlingExpandImageOperator
 
-SIDES = ("up", "down", "left", "right")
 SHAPES = ("aspect_ratio", "size", "pixels")
 
 
