@@ -18,6 +18,7 @@ MAX_PROMPT = 2500
 MAX_N = 9
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 MAX_EXTERNAL_ID = 128
+SIDES = ("up", "down", "left", "right")
 FITS = ("auto", "passes", "crop", "fail")
 DEFAULT_MAX_CROP = 0.06
 
@@ -27,7 +28,7 @@ _BASE64 = r"[A-Za-z0-9+/]+={0,2}"
 _EXTERNAL_ID = r"[A-Za-z0-9._:-]+"
 OWN_FIELDS = frozenset(
     {"image", "n", "prompt", "watermark_info", "callback_url", "external_task_id"}
-    | {f"{side}_expansion_ratio" for side in ("up", "down", "bottom", "left", "right")}
+    | {f"{side}_expansion_ratio" for side in (*SIDES, "bottom")}
 )
 
 
@@ -87,7 +88,7 @@ def check_area(up: float, down: float, left: float, right: float) -> None:
         )
     area = (1 + up + down) * (1 + left + right)
     if area > MAX_AREA + AREA_TOLERANCE:
-        fitting = dict(zip(("up", "down", "left", "right"), largest_ratios(up, down, left, right), strict=True))
+        fitting = dict(zip(SIDES, largest_ratios(up, down, left, right), strict=True))
         raise InputFault(
             "up, down, left, right",
             f"{shown_ratios}, together {area:.4g} times the area",

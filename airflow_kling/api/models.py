@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from airflow_kling.api.checks import (
+    SIDES,
     check_area,
     check_callback_url,
     check_external_task_id,
@@ -164,7 +165,7 @@ class ExpandRequest:
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         set_field(self, "image", check_image(self.image))
-        for side in ("up", "down", "left", "right"):
+        for side in SIDES:
             set_field(self, side, check_ratio(side, getattr(self, side)))
         check_area(self.up, self.down, self.left, self.right)
         set_field(self, "n", check_n(self.n))

@@ -31,6 +31,15 @@ _RULES: tuple[tuple[str, str], ...] = (
 )
 
 
+def reason_of(error: BaseException) -> str:
+    """
+    Return what an error is and says, without secrets.
+
+    :param error: Of anyone; a storage's may hold a link.
+    """
+    return redact(f"{type(error).__name__}: {error}")
+
+
 def redact(text: str) -> str:
     """
     Return the text without secrets, in one line of at most 500 characters.

@@ -1,5 +1,4 @@
-"""
-What Kling documents of its models for clips and pictures, and the checks that refuse what contradicts it.
+"""What Kling documents of its models for clips and pictures, and the checks that refuse what contradicts it.
 
 Light, for DAG files import it. A rule is refused only where a document says so; what the documents leave open, or where
 they disagree, passes. Sources: Kling's pages "Image to Video", "Text to Video", "Video Extension", "Image Generation"

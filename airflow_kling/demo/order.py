@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from airflow_kling.api.checks import check_area, check_n, check_prompt, check_ratio
+from airflow_kling.api.checks import SIDES, check_area, check_n, check_prompt, check_ratio
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.lifecycle.original import read_original
 from airflow_kling.media.picture import encode_picture, probe_picture
-from airflow_kling.media.reframe import SIDES, Plan, Target
+from airflow_kling.media.reframe import Plan, Target
 
 DEFAULT_ASPECT = "16:9"
 _ENDINGS = {"JPEG": ".jpg", "PNG": ".png"}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of, redact
 from airflow_kling.doctor.findings import Finding, State, as_json, as_text, exit_code
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _of_connection(conn_id: str, packs: list[Any]) -> Iterator[Finding]:
         yield Finding(conn_id, "connection", State.FAIL, redact(str(error)), advice)
         return
     except Exception as error:  # what cannot be decrypted or decoded
-        text = f"cannot be read: {redact(f'{type(error).__name__}: {error}')}"
+        text = f"cannot be read: {reason_of(error)}"
         yield Finding(conn_id, "connection", State.FAIL, text, "write it anew")
         return
     yield Finding(conn_id, "connection", State.OK, f"of type kling, gateway {client.account.gateway}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of, redact
 from airflow_kling.doctor.findings import Finding, State
 
 SUBJECT = "airflow"
@@ -152,7 +152,7 @@ def _deployment() -> Finding:
     from airflow.providers.common.compat.sdk import conf
 
     from airflow_kling.lifecycle.identity import deployment_tag
-    from airflow_kling.operators.work import deployment_name
+    from airflow_kling.operators.instance import deployment_name
 
     name = deployment_name()
     tag = deployment_tag(name)
@@ -176,7 +176,7 @@ def _records() -> Finding:
     from airflow_kling.airflow_version import AIRFLOW
     from airflow_kling.hooks.storage import storage_path
     from airflow_kling.lifecycle.collect import check_writable
-    from airflow_kling.operators.work import record_folder, record_path
+    from airflow_kling.operators.records import record_folder, record_path
 
     place = record_path()
     if place:
@@ -185,7 +185,7 @@ def _records() -> Finding:
         except InputFault as fault:
             return _told("records", State.FAIL, f"[kling] record_path: {fault}", "without records no task is submitted")
         except Exception as error:  # whatever a storage raises that cannot even be named
-            text = redact(f"{type(error).__name__}: {error}")
+            text = reason_of(error)
             return _told("records", State.FAIL, f"[kling] record_path {redact(place)}: {text}", "correct it")
         return _told("records", State.OK, f"[kling] record_path {storage_path(place)} can be written to")
     advice = "set [kling] record_path; kling_report and kling_recover read it, too"

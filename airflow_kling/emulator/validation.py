@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from airflow_kling.api.checks import check_area, check_callback_url, check_image, check_n, check_prompt, check_ratio
+from airflow_kling.api.checks import (
+    SIDES,
+    check_area,
+    check_callback_url,
+    check_image,
+    check_n,
+    check_prompt,
+    check_ratio,
+)
 from airflow_kling.api.families import IMAGE_EXPANSION, Family
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import (
@@ -47,7 +55,6 @@ MAX_BODY = 24 * 1024 * 1024
 MAX_PIXELS = 50_000_000
 """The emulator's own limit, for the memory that expanding takes; the documents have none."""
 
-SIDES = ("up", "down", "left", "right")
 SHARED_FIELDS = ("watermark", "callback_url", "external_task_id")
 """Checked for all families alike, see :func:`_order`."""
 

@@ -41,7 +41,7 @@ from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.gateways import Account
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.models import Task
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.hooks.options import TransportOptions
 
 T = TypeVar("T")
@@ -366,7 +366,7 @@ def _raise_no_answer(call: Call[Any], error: BaseException, *, never_sent: bool)
     raise ApiFault(
         FaultInfo(
             FaultKind.CONNECTION,
-            f"{what} from {host}: {redact(f'{type(error).__name__}: {error}')}",
+            f"{what} from {host}: {reason_of(error)}",
             created=Created.NO if never_sent else Created.MAY_EXIST,
             hint=_NEVER_SENT_HINT if never_sent else _NO_ANSWER_HINT if call.method == "POST" else "",
         )

@@ -142,10 +142,7 @@ class Budget:
     def admit(self, picture: Picture) -> bool:
         """Return whether a picture may be begun, and set its price aside."""
         with self._lock:
-            fits = picture.begun or self._fits(picture)
-            if fits and picture.key not in self._known:
-                self._reserved[picture.key] = picture.units or 0.0
-            return fits
+            return self._set_aside(picture, fits=picture.begun or self._fits(picture))
 
     def admits_again(self, picture: Picture) -> bool:
         """Return whether another task may be made of a picture that was paid before, and set its price aside."""
@@ -153,19 +150,15 @@ class Budget:
             if picture.key in self._renewed:
                 return True
             self._renew(picture.key)
-            if not self._fits(picture):
+            fits = self._set_aside(picture, fits=self._fits(picture))
+            if not fits:
                 self._renewed.discard(picture.key)
-                return False
-            self._reserved[picture.key] = picture.units or 0.0
-            return True
+            return fits
 
     def admits_more(self, picture: Picture) -> bool:
         """Return whether the price that a create turns out to have may be spent, and set it aside."""
         with self._lock:
-            fits = self._fits(picture)
-            if fits and picture.key not in self._known:
-                self._reserved[picture.key] = picture.units or 0.0
-            return fits
+            return self._set_aside(picture, fits=self._fits(picture))
 
     def holds(self, key: str) -> bool:
         """Return whether the price of a picture is set aside."""
@@ -179,8 +172,7 @@ class Budget:
     def reserve(self, key: str, units: float | None) -> None:
         """Set the price of a picture aside, unless it is known what it cost."""
         with self._lock:
-            if key not in self._known:
-                self._reserved[key] = units or 0.0
+            self._reserve(key, units)
 
     def release(self, key: str, units: float) -> None:
         """Take note of what a picture cost in the end."""
@@ -188,6 +180,15 @@ class Budget:
             self._reserved.pop(key, None)
             self.spent += units - self._known.get(key, 0.0)
             self._known[key] = units
+
+    def _reserve(self, key: str, units: float | None) -> None:
+        if key not in self._known:
+            self._reserved[key] = units or 0.0
+
+    def _set_aside(self, picture: Picture, *, fits: bool) -> bool:
+        if fits:
+            self._reserve(picture.key, picture.units)
+        return fits
 
     def _renew(self, key: str) -> None:
         if key not in self._renewed:
@@ -378,7 +379,7 @@ class Batch:
         decision = picture.wait.on_task(task, now)
         if task.status is TaskStatus.SUCCEEDED:
             self.pace.learn(_seconds(task) or now - picture.since)
-        return self._settle(picture, decision, now)
+        return self._settle(picture, decision)
 
     def on_poll_fault(self, picture: Picture, fault: ApiFault, now: float, *, believed: bool) -> Decision | None:
         """Decide after a fault in asking for one running task."""
@@ -386,7 +387,7 @@ class Batch:
             return None
         decision = picture.wait.on_fault(fault, now, believed=believed)
         picture.poll_at = now + decision.delay
-        return self._settle(picture, decision, now)
+        return self._settle(picture, decision)
 
     def on_next_pass(self, picture: Picture) -> None:
         """Take a picture whose next task is to be made of what came back."""
@@ -402,7 +403,7 @@ class Batch:
         """Begin nothing more."""
         self.stopped = self.stopped or reason
 
-    def _settle(self, picture: Picture, decision: Decision, now: float) -> Decision | None:
+    def _settle(self, picture: Picture, decision: Decision) -> Decision | None:
         if decision.outcome is Outcome.WAITING:
             return None
         del self.running[picture.key]

@@ -84,11 +84,11 @@ def read_rows(images: object, *, open_path: Callable[[str], Any], fields: Iterab
     """
     known = frozenset(fields)
     if isinstance(images, Mapping):
-        found = _of_result(images, open_path, known)
+        found = _of_result(images, open_path)
     elif isinstance(images, (list, tuple)):
         found = ((None, row) for row in _each_output(images))
     elif isinstance(images, str) and images.strip():
-        found = _of_name(images.strip(), open_path, known)
+        found = _of_name(images.strip(), open_path)
     else:
         raise InputFault("images", images, "given", _ADVICE)
     rows = [_row(number, row, known, stamp or "") for number, (stamp, row) in enumerate(found, 1)]
@@ -101,7 +101,7 @@ def read_rows(images: object, *, open_path: Callable[[str], Any], fields: Iterab
 Found = Iterator[tuple[str | None, Any]]
 
 
-def _of_name(name: str, open_path: Callable[[str], Any], known: frozenset[str]) -> Found:
+def _of_name(name: str, open_path: Callable[[str], Any]) -> Found:
     lowered = name.lower()
     if lowered.startswith(("{", "[")):
         raise InputFault(
@@ -110,7 +110,7 @@ def _of_name(name: str, open_path: Callable[[str], Any], known: frozenset[str]) 
     if is_url(name):
         return iter([(None, name)])
     if lowered.endswith(MANIFESTS):
-        return _of_manifest(name, open_path, known)
+        return _of_manifest(name, open_path)
     if lowered.endswith(ENDINGS):
         return iter([(None, name)])
     return _of_folder(name, open_path)
@@ -149,7 +149,7 @@ def stamp_of(info: Mapping[str, Any]) -> str:
     return "" if changed is None else f"{info.get('size')}:{changed}"
 
 
-def _of_manifest(name: str, open_path: Callable[[str], Any], known: frozenset[str]) -> Found:
+def _of_manifest(name: str, open_path: Callable[[str], Any]) -> Found:
     try:
         with open_path(name).open("rb") as file:
             text = file.read().decode("utf-8-sig")
@@ -217,9 +217,9 @@ class _Broken:
         self.reason = reason
 
 
-def _of_result(result: Mapping[str, Any], open_path: Callable[[str], Any], known: frozenset[str]) -> Found:
+def _of_result(result: Mapping[str, Any], open_path: Callable[[str], Any]) -> Found:
     if isinstance(result.get(RESULTS), str):
-        return _of_manifest(result[RESULTS], open_path, known)
+        return _of_manifest(result[RESULTS], open_path)
     if is_manifest(result):
         return ((None, row) for row in _each_output([result]))
     raise InputFault("images", sorted(map(str, result)), "what a Kling operator returned", _ADVICE)

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.lifecycle.client import Client
 from airflow_kling.lifecycle.lookup import CannotTell, look_up
 from airflow_kling.lifecycle.record import FileRecords, Record, Stage
@@ -158,7 +158,7 @@ class Recovery:
                 return Fate.EXPIRED, f"the account does not know it any more: {fault}", None, None
             return Fate.UNCLEAR, self._noted(record, str(fault), whole=fault.info.kind in _NO_MORE), None, None
         except Exception as error:  # a connection that is gone, or whatever a secrets backend raises
-            text = redact(f"{type(error).__name__}: {error}")
+            text = reason_of(error)
             return Fate.UNCLEAR, self._noted(record, text, whole=True), None, None
         if task is None:
             return Fate.NOTHING_MADE, "the create never arrived: the account knows no such id", None, None
@@ -180,7 +180,7 @@ class Recovery:
         try:
             manifest = self._store(task, record)
         except Exception as error:  # whatever a download or a storage raises: the others are collected all the same
-            text = redact(f"{type(error).__name__}: {error}")
+            text = reason_of(error)
             return Fate.UNCLEAR, f"it succeeded, but could not be stored: {text}", task, None
         units = "units not told" if task.units is None else f"{task.units:g} units"
         places = ", ".join(row["uri"] for row in manifest["outputs"] if row["uri"])

@@ -13,7 +13,7 @@ from typing import Any
 from airflow_kling.api.calls import TaskRequest
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.lifecycle.client import Client
 from airflow_kling.lifecycle.lookup import CannotTell, look_up
 from airflow_kling.lifecycle.record import Record, Records, Stage
@@ -207,7 +207,7 @@ class Submission:
             return record.fingerprint != self._work.fingerprint()
         except Exception as error:
             # Whatever reading the source raises: a task that is paid is not lost because its source is.
-            self._log.warning("The input cannot be read any more: %s", redact(f"{type(error).__name__}: {error}"))
+            self._log.warning("The input cannot be read any more: %s", reason_of(error))
             return False
 
     def _ask(self, record: Record) -> Task | None:
@@ -404,7 +404,7 @@ class Submission:
                 if current is None or current == self._seen:
                     self._write(known)
             except Exception as error:  # whatever a storage raises
-                reason = redact(f"{type(error).__name__}: {error}")
+                reason = reason_of(error)
                 self._log.warning("Kling task %s exists, but its record could not be saved: %s", task.task_id, reason)
                 if delay is not None:
                     self._sleep(delay)

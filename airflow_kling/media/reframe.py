@@ -1,5 +1,4 @@
-"""
-Reframing: from "16:9, subject kept" to a crop and to passes of ratios that Kling accepts; exact arithmetic, no Pillow.
+"""Reframing: from "16:9, subject kept" to a crop and to passes of ratios that Kling takes; exact arithmetic, no Pillow.
 
 Everything is decided in whole numbers. Ratios are counted in steps of 0.0001, the finest that is sent, and rounded
 down, so that no pass ever exceeds three times the area. What rounding leaves undone, a last cut of a pixel or so takes
@@ -29,13 +28,12 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, check_choice, check_n
+from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, SIDES, check_choice, check_n
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.media.picture import MIN_SIDE
 
 MAX_PASSES = 4
-SIDES = ("up", "down", "left", "right")
 #: Where the picture sits in the new canvas: the shares of new canvas on its left and above it, in halves.
 ANCHORS: dict[str, tuple[int, int]] = {
     "center": (1, 1),

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_kling.api.checks import SIDES
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import FIELDS, IMAGE_TO_VIDEO
-from airflow_kling.operators.base import AUTO, KlingTaskBaseOperator, is_constant
-from airflow_kling.operators.expand import SHAPES, SIDES, KlingExpandImageOperator
+from airflow_kling.operators.base import KlingTaskBaseOperator, name_of
+from airflow_kling.operators.expand import KlingExpandImageOperator
+from airflow_kling.operators.given import is_constant
+from airflow_kling.operators.life import AUTO
+from airflow_kling.operators.target import SHAPES
 from airflow_kling.operators.video import KlingImageToVideoOperator
 
 if TYPE_CHECKING:
@@ -75,8 +79,6 @@ class KlingBatchOperator(KlingTaskBaseOperator):
 
     @property
     def source_name(self) -> str:
-        from airflow_kling.operators.base import name_of
-
         return name_of(self.images if isinstance(self.images, str) else self.task_id)
 
     def check_name(self) -> None:

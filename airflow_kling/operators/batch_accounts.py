@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.lifecycle.batch import Picture
 
@@ -117,7 +117,7 @@ class Accounts:
             try:
                 answers += self._ask(conn_id, group, pool)
             except Exception as error:
-                reason = redact(f"{type(error).__name__}: {error}")
+                reason = reason_of(error)
                 _log.error("Asking for %d tasks failed: %s", len(group), reason)  # its trace may hold a link
                 fault = ApiFault(FaultInfo(FaultKind.CONNECTION, reason))
                 answers += [(picture, fault, True) for picture in group.values()]

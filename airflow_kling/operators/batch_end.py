@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of, redact
 from airflow_kling.exceptions import (
     KlingError,
     KlingPermanentError,
@@ -45,7 +45,7 @@ def row_of_error(error: Exception, paid: Sequence[Task] = ()) -> dict[str, Any]:
     passing = passing or (isinstance(error, ApiFault) and error.info.kind in _READ_AGAIN)
     return end_row(
         RowStatus.UNFINISHED if passing else RowStatus.REFUSED,
-        error=redact(str(error) if known else f"{type(error).__name__}: {error}"),
+        error=redact(str(error)) if known else reason_of(error),
         **cost_of(paid),
     )
 
@@ -64,7 +64,7 @@ def commit_last(process: Process, batch: Batch) -> None:
         if fault.info.kind is FaultKind.EXISTS:
             batch.stopped = fault
     except Exception as error:  # whatever the storage raises
-        _log.warning("The journal's end could not be stored: %s", redact(f"{type(error).__name__}: {error}"))
+        _log.warning("The journal's end could not be stored: %s", reason_of(error))
 
 
 def conclude(
@@ -91,7 +91,7 @@ def conclude(
         process.write_results(results)
         text = f"{verdict.text}. All rows: {process.results_path}"
     except Exception as error:  # whatever the storage raises
-        broken = broken or redact(f"{type(error).__name__}: {error}")
+        broken = broken or reason_of(error)
         text = f"{verdict.text}. The results manifest could not be written ({broken})"
     if broken and not exists:
         raise KlingTransientError(f"{text}. A retry goes on where it stopped, and pays for nothing again")

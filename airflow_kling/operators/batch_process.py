@@ -17,14 +17,9 @@ from airflow_kling.lifecycle.batch_rows import PROGRESS, RESULTS
 from airflow_kling.lifecycle.collect import check_names, check_writable
 from airflow_kling.lifecycle.files import OBJECT_STORES, write_whole
 from airflow_kling.operators.batch_accounts import Accounts
+from airflow_kling.operators.instance import epoch_of, external_id_of, first_try_of_epoch
 from airflow_kling.operators.links import push_batch_links
-from airflow_kling.operators.work import (
-    epoch_of,
-    external_id_of,
-    first_try_of_epoch,
-    record_folder,
-    record_path,
-)
+from airflow_kling.operators.records import record_folder, record_path
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import Task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import hashlib
 import time
@@ -18,9 +19,10 @@ from airflow_kling.lifecycle.batch_results import RowStatus
 from airflow_kling.lifecycle.batch_rows import Row, key_of, stamp_of
 from airflow_kling.lifecycle.record import Record, Stage, record_from_json
 from airflow_kling.lifecycle.submit import RESULT_LIFETIME, OnExisting
-from airflow_kling.operators.batch_picture import Reframed, picture_of
+from airflow_kling.operators.batch_picture import Plain
 from airflow_kling.operators.batch_process import Process
-from airflow_kling.operators.work import external_id_of
+from airflow_kling.operators.batch_reframed import Reframed
+from airflow_kling.operators.instance import external_id_of
 
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 256 << 10
@@ -143,6 +145,22 @@ class Reader:
             return None
         whole = all(storage_path(row["uri"]).exists() for row in end["outputs"])
         return end if whole else None
+
+
+def picture_of(operator: Any, image: Any, own: Mapping[str, Any]) -> Plain:
+    """
+    Return a picture of the batch.
+
+    :param operator: The batch's.
+    :param image: URL, path, storage URI, or manifest.
+    :param own: Parameters of this picture alone.
+    :raises InputFault: for parameters that make no sense.
+    """
+    one = copy.copy(operator)
+    # Past the setters, which keep a DAG's dependencies up to date.
+    one.__dict__.update(operator.own_parameters(own), image=image)
+    one._check_constants()
+    return Reframed(one) if getattr(one, "reframes", False) else Plain(one)
 
 
 def _hidden(identity: str) -> str:

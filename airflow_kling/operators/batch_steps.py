@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.exceptions import KlingError
 from airflow_kling.lifecycle.batch import Batch, Picture
 from airflow_kling.lifecycle.batch_results import (
@@ -93,7 +93,7 @@ class Steps:
 
     def fail(self, error: Exception) -> None:
         """Stop, for what is to be kept cannot be."""
-        text = redact(f"{type(error).__name__}: {error}")
+        text = reason_of(error)
         self.broken = self.broken or text
         if isinstance(error, ApiFault) and error.info.kind is FaultKind.EXISTS:
             self._batch.stopped = error  # whatever else was the matter: the results are another process's

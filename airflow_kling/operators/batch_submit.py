@@ -11,7 +11,8 @@ from airflow_kling.lifecycle.batch_journal import JournalRecords
 from airflow_kling.lifecycle.batch_prices import Charges
 from airflow_kling.lifecycle.submit import Submission, Submitted
 from airflow_kling.operators.batch_process import Process
-from airflow_kling.operators.work import first_try_of_epoch, work_of
+from airflow_kling.operators.instance import first_try_of_epoch
+from airflow_kling.operators.work import work_of
 
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest

@@ -73,6 +73,6 @@ class Threads:
         try:
             answer = job()
         except Exception as error:  # not kept in a name here: its trace would keep itself, and a picture
-            self._answers.put(partial(then, error))
+            self.tell(partial(then, error))
         else:
-            self._answers.put(partial(then, answer))
+            self.tell(partial(then, answer))

@@ -8,8 +8,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_kling.api.families import IMAGE_EXPANSION
+from airflow_kling.operators.finish import collect_made
 from airflow_kling.operators.links import LINKS, push_links
-from airflow_kling.operators.outcome import tell_failed, tell_made
+from airflow_kling.operators.outcome import tell_failed
 from airflow_kling.operators.push import push
 
 
@@ -56,11 +57,11 @@ class KlingCollectOperator(BaseOperator):
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         from airflow_kling.exceptions import KlingTransientError, error_from_end
         from airflow_kling.hooks.kling import KlingHook
-        from airflow_kling.lifecycle.end import End
-        from airflow_kling.lifecycle.wait import Outcome
+        from airflow_kling.lifecycle.end import end_of
+        from airflow_kling.lifecycle.wait import Decision, Outcome
 
-        push_links(context, self.kling_task_id, self.family, self.kling_conn_id, self.output_path)
         hook = KlingHook(self.kling_conn_id)
+        push_links(context, self.kling_task_id, self.family, lambda: hook.account, self.output_path)
         task = hook.get_task(self.kling_task_id, self.family)
         if not task.status.ended:
             raise KlingTransientError(
@@ -68,11 +69,7 @@ class KlingCollectOperator(BaseOperator):
                 f"remotely; a retry asks again and costs nothing"
             )
         if not task.outputs:
-            end = End(
-                Outcome.FAILED, task.task_id, task.family, self.kling_conn_id, task.message, task.request_id, task.units
-            )
+            end = end_of(Decision(Outcome.FAILED, task=task), task.task_id, task.family, self.kling_conn_id)
             tell_failed(context, end, self.output_path, self.log)
             raise error_from_end(end, 0)
-        manifest = hook.collect(task, self.output_path, output_name=self.output_name, include_urls=self.include_urls)
-        tell_made(context, [task], manifest, self.output_path, self.log)
-        return push(context, self.outlets, manifest)
+        return push(context, self.outlets, collect_made(self, context, hook, [task]))

@@ -5,29 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_kling.api.checks import (
-    DEFAULT_MAX_CROP,
-    FITS,
-    check_area,
-    check_choice,
-    check_n,
-    check_prompt,
-    check_ratio,
-)
+from airflow_kling.api.checks import DEFAULT_MAX_CROP, FITS, SIDES, check_choice, check_n
 from airflow_kling.api.families import IMAGE_EXPANSION
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import check_index
-from airflow_kling.lifecycle.source import check_image_source
-from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
+from airflow_kling.operators.base import KlingTaskBaseOperator
+from airflow_kling.operators.given import is_given
+from airflow_kling.operators.target import SHAPES, check_constants, ratios_of, target_of
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import ExpandRequest, Task
     from airflow_kling.lifecycle.pressure import Pressure
     from airflow_kling.lifecycle.source import Source
-    from airflow_kling.media.reframe import Target
-
-SIDES = ("up", "down", "left", "right")
-SHAPES = ("aspect_ratio", "size", "pixels")
 
 
 class KlingExpandImageOperator(KlingTaskBaseOperator):
@@ -166,32 +155,6 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
         shaped = any(is_given(getattr(self, name)) for name in SHAPES)
         return shaped or self.preserve_original or self.fit in ("passes", "crop")
 
-    def target(self) -> Target:
-        """
-        Return what the picture shall become.
-
-        :raises InputFault: for what makes no sense, or no clip where ``for_video`` says so.
-        """
-        from airflow_kling.media.reframe import Target
-
-        shapes = {name: getattr(self, name) for name in SHAPES if is_given(getattr(self, name))}
-        ratios = {side: check_ratio(side, getattr(self, side)) for side in SIDES}
-        anchor = self.anchor if is_given(self.anchor) else "center"
-        if not shapes:
-            fit = "fail" if self.fit == "auto" else self.fit
-            return Target(ratios=ratios, anchor=anchor, fit=fit, n=check_n(self.n), for_video=False)  # type: ignore[arg-type]
-        if any(ratios.values()):
-            given = ", ".join(side for side, ratio in ratios.items() if ratio)
-            raise InputFault(given, "given", f"left out beside {', '.join(shapes)}", "say what is wanted, once")
-        return Target(
-            **shapes,
-            anchor=anchor,  # type: ignore[arg-type]  # checked there
-            fit=self.fit,
-            max_crop=self.max_crop,
-            n=check_n(self.n),
-            for_video=self.for_video,
-        )
-
     def finishing(self) -> Mapping[str, Any]:
         if not self.reframes:
             return {}
@@ -201,16 +164,16 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
         from airflow_kling.media.reframe import border_of_ratios
 
-        border = border_of_ratios(**{side: check_ratio(side, getattr(self, side)) for side in SIDES})
+        border = border_of_ratios(**ratios_of(self))
         return {output.index: border for output in task.outputs}
 
     def estimate(self) -> str:
         if not self.reframes:
             return super().estimate()
         from airflow_kling.media.preview import as_text
-        from airflow_kling.operators.reframing import original_of
+        from airflow_kling.operators.passes import original_of
 
-        plan = self.target().plan(*original_of(self).size)
+        plan = target_of(self).plan(*original_of(self).size)
         return f"{as_text(plan)}\nNothing was sent, and nothing was paid"
 
     def execute_complete(self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -230,38 +193,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
 
     def _check_constants(self) -> None:
         """Refuse at parse time what no rendering can mend."""
-        if is_constant(self.image):
-            check_image_source(self.image)
-        if is_constant(self.image_index):
-            check_index("image_index", self.image_index)
-        if is_constant(self.prompt):
-            check_prompt(self.prompt)
-        if is_constant(self.n):
-            check_n(self.n)
-        self.check_stored()
-        sides = {side: check_ratio(side, getattr(self, side)) for side in SIDES if is_constant(getattr(self, side))}
-        shapes = [getattr(self, name) for name in SHAPES if getattr(self, name) is not None]
-        if not shapes and self.fit in ("auto", "fail") and len(sides) == len(SIDES):
-            check_area(**sides)
-        if shapes and all(map(is_constant, [*shapes, self.anchor, self.n])) and len(sides) == len(SIDES):
-            self.target()
-
-    def check_stored(self) -> None:
-        """Refuse what is done where the picture is stored, and stored it is not."""
-        if not self.preserve_original and not is_given(self.size):
-            return
-        name = "preserve_original" if self.preserve_original else "size"
-        if not self.output_path:
-            raise InputFault(
-                name, getattr(self, name), "used with output_path", "the picture is made where it is stored"
-            )
-        if not self.wait_for_completion:
-            raise InputFault(name, getattr(self, name), "used with wait_for_completion", "leave one of the two out")
-
-
-def is_given(value: object) -> bool:
-    """Return whether a parameter says something: a rendered text may be empty."""
-    return value is not None and value != ""
+        check_constants(self)
 
 
 def _down_or_bottom(down: object, bottom: float | str) -> float | str:

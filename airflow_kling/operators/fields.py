@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.rules import FIELDS, PICTURE_FIELDS, check_extra_fields, check_fields, check_index
 from airflow_kling.lifecycle.fields import check_sources, unsigned_fields
-from airflow_kling.operators.base import KlingTaskBaseOperator, is_constant
+from airflow_kling.operators.base import KlingTaskBaseOperator
+from airflow_kling.operators.given import is_known
 
 if TYPE_CHECKING:
     from airflow_kling.api.calls import TaskRequest
@@ -85,12 +86,3 @@ class KlingFieldsBaseOperator(KlingTaskBaseOperator):
 
     def _indexed(self) -> list[str]:
         return [name for name in INDEXES if name in FIELDS[self.family]]
-
-
-def is_known(value: object) -> bool:
-    """Return whether a value, with all that is in it, is final when the DAG is parsed; None is: not given."""
-    if isinstance(value, Mapping):
-        return all(is_known(row) for row in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(is_known(row) for row in value)
-    return value is None or is_constant(value)

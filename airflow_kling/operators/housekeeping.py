@@ -20,7 +20,8 @@ from airflow_kling.lifecycle.files import write_whole
 from airflow_kling.lifecycle.recover import MARGIN, Fate, Finding, Recovery, read_records
 from airflow_kling.lifecycle.report import Entry, as_csv, batch_of_event, entry_of_done, entry_of_event, summed
 from airflow_kling.lifecycle.submit import RESULT_LIFETIME
-from airflow_kling.operators.work import client_for, record_folder, record_path
+from airflow_kling.operators.records import record_folder, record_path
+from airflow_kling.operators.work import client_for
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import Task

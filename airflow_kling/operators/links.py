@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_kling.airflow_version import AIRFLOW
+
+if TYPE_CHECKING:
+    from airflow_kling.api.gateways import Account
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ LINKS = (KlingTaskLink(), KlingFilesLink(), KlingRunLink())
 
 
 def push_links(
-    context: Mapping[str, Any], task_id: str, family: str, kling_conn_id: str, output_path: str | None
+    context: Mapping[str, Any], task_id: str, family: str, account: Callable[[], Account], output_path: str | None
 ) -> None:
     """
     Push the links as soon as the remote task is known: they show while it runs, and whatever becomes of it.
@@ -88,10 +91,10 @@ def push_links(
     :param context: Airflow's context.
     :param task_id: Kling's id of the task.
     :param family: Name of its family.
-    :param kling_conn_id: The connection that knows it.
+    :param account: Gives the account that knows it: reading its connection may fail.
     :param output_path: Folder or prefix for the results.
     """
-    _push_links(context, output_path, lambda: _task_address(task_id, family, kling_conn_id))
+    _push_links(context, output_path, lambda: _task_address(task_id, family, account()))
 
 
 def push_batch_links(context: Mapping[str, Any], output_path: str | None) -> None:
@@ -153,11 +156,10 @@ def console_page(output_path: str) -> str:
     return page.format(bucket=quote(bucket, safe=""), prefix=quote(f"{prefix}/" if prefix else "", safe="/"))
 
 
-def _task_address(task_id: str, family: str, kling_conn_id: str) -> str:
+def _task_address(task_id: str, family: str, account: Account) -> str:
     from airflow_kling.api.calls import query_call
-    from airflow_kling.hooks.kling import KlingHook
 
-    return query_call(KlingHook(kling_conn_id).account, family, task_id).url
+    return query_call(account, family, task_id).url
 
 
 def _folder_page(output_path: str | None) -> str:

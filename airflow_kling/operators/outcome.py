@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 
 if TYPE_CHECKING:
     import logging
@@ -138,13 +138,14 @@ def _keep(
 ) -> None:
     """Keep an end where records lie in files; what is paid and stored is not lost because this fails."""
     from airflow_kling.lifecycle.done import Done, keep_done
-    from airflow_kling.operators.work import origin_of, record_folder, record_path
+    from airflow_kling.operators.instance import origin_of
+    from airflow_kling.operators.records import folder_of_files, record_folder
 
-    folder = record_path() or (None if "task_state_store" in context else output_path)
+    folder = folder_of_files(context, output_path)
     if not folder:
         return
     try:
         keep_done(record_folder(folder), Done(time.time(), manifest, origin_of(context["ti"]), part_of))
     except Exception as error:  # whatever a storage raises
-        reason = redact(f"{type(error).__name__}: {error}")
+        reason = reason_of(error)
         log.warning("The end of Kling task %s could not be kept for the report: %s", manifest["task_id"], reason)

@@ -2,69 +2,34 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from airflow_kling.api.families import OutputKind
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.models import Output, Task, TaskStatus
-from airflow_kling.api.redact import redact
+from airflow_kling.api.models import Task
+from airflow_kling.api.redact import reason_of
 from airflow_kling.exceptions import error_from_end, errors_for
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
-from airflow_kling.lifecycle.collect import DEFAULT_NAME, Edit, collect, manifest, store_manifest
-from airflow_kling.lifecycle.fingerprint import source_of_task
-from airflow_kling.lifecycle.original import Original, fetch_original, read_original
+from airflow_kling.lifecycle.collect import DEFAULT_NAME, manifest, store_manifest
+from airflow_kling.lifecycle.original import Original
 from airflow_kling.lifecycle.record import Record, Stage
-from airflow_kling.lifecycle.source import Source
 from airflow_kling.lifecycle.wait import Outcome
-from airflow_kling.media.edit import finish_picture, pasted_size
-from airflow_kling.media.picture import MADE, open_upright, upright_size
-from airflow_kling.operators.outcome import tell_failed, tell_made
+from airflow_kling.operators.finish import collect_made, task_of
+from airflow_kling.operators.instance import epoch_of, external_id_of
+from airflow_kling.operators.outcome import tell_failed
+from airflow_kling.operators.passes import PassStep, came_back, check_final, edit_of, keep_picture, original_of, sound
 from airflow_kling.operators.push import push
-from airflow_kling.operators.work import epoch_of, external_id_of, keep_for_reuse, make_work, records_of, reused
+from airflow_kling.operators.records import keep_for_reuse, records_of, reused
+from airflow_kling.operators.target import check_stored, target_of
+from airflow_kling.operators.work import make_work
 
 if TYPE_CHECKING:
-    from airflow_kling.api.models import ExpandRequest
-    from airflow_kling.lifecycle.collect import Fetch
     from airflow_kling.lifecycle.end import End
     from airflow_kling.lifecycle.pressure import Pressure
     from airflow_kling.media.reframe import Border, Plan
     from airflow_kling.operators.expand import KlingExpandImageOperator
-
-MAX_SIDE = 65_500
-"""Pixels: no JPEG can have more."""
-MAX_PIXELS = 178_956_970
-"""Where Pillow, and whoever opens the result with it, refuses a picture; about 540 MB."""
-
-WORTH_A_WARNING = 0.05
-"""Share of the source's area that is lost beyond what was planned, because a picture came back in another shape."""
-
-
-class PassStep:
-    """
-    One pass, as :func:`airflow_kling.operators.work.make_work` wants what is to be made.
-
-    :param operator: With its fields rendered.
-    :param todo: Begins with this pass.
-    :param picture: Gives the picture that it begins with; asked only when it is about to be submitted.
-    """
-
-    def __init__(self, operator: KlingExpandImageOperator, todo: Plan, picture: Callable[[], Original]) -> None:
-        self._operator = operator
-        self._each = todo.passes[0]
-        self._picture = picture
-
-    def read_source(self) -> Source:
-        return self._picture().cut(self._each.crop)
-
-    def build_request(self, source: Source, external_id: str | None) -> ExpandRequest:
-        return self._operator.expand_request(source, external_id, self._each.ratios, self._each.n)
-
-    def parameters(self, source: Source) -> Mapping[str, Any]:
-        return self.build_request(source, None).parameters()
 
 
 class Reframing:
@@ -100,7 +65,7 @@ class Reframing:
             # Nothing is kept anywhere, neither record nor file: it was one pass, and there is nothing to cut.
             return operator.finish(self._context, end)
         size = self._size()
-        plan = operator.target().plan(*size)
+        plan = target_of(operator).plan(*size)
         self._check(plan, durable)
         if not plan.passes:
             return push(self._context, operator.outlets, self._keep(plan))
@@ -115,15 +80,14 @@ class Reframing:
             if not tasks and (made_of := self._recorded_size()) not in (None, size):
                 # An earlier try's, found only now, of a source that has changed since.
                 size = made_of
-                plan = todo = operator.target().plan(*size)
+                plan = todo = target_of(operator).plan(*size)
             if not operator.wait_for_completion:
                 return manifest(submitted.task, submitted.kling_conn_id, include_urls=operator.include_urls)
             end = operator.wait(submitted)
             if not submitted.task.status.ended:
                 pressure = operator.fresh_pressure()  # the next pass has the whole submit_timeout, too
             hook = KlingHook(end.kling_conn_id)
-            tell_failed(self._context, end, operator.output_path, operator.log)
-            task = hook.succeeded(end, operator.timeout)
+            task = task_of(operator, self._context, hook, end)
             tasks.append(task)
             last, came = todo, came_back(task, hook.fetch) if todo.passes[1:] else None
             if came is not None:
@@ -144,7 +108,7 @@ class Reframing:
             # Whatever reading the source raises: a task that is paid is not lost because its source is.
             if not recorded:
                 raise
-            reason = redact(f"{type(error).__name__}: {error}")
+            reason = reason_of(error)
             self._operator.log.warning("The input cannot be read any more, and what was made of it counts: %s", reason)
             return recorded
 
@@ -160,7 +124,7 @@ class Reframing:
 
     def _check(self, plan: Plan, durable: bool) -> None:
         """Refuse what could not be carried on or finished, before the first pass is paid."""
-        self._operator.check_stored()
+        check_stored(self._operator)
         check_final(self._operator, plan)
         if len(plan.passes) < 2:
             return
@@ -178,18 +142,8 @@ class Reframing:
     def _finish(self, hook: KlingHook, tasks: list[Task], plan: Plan, last: Plan) -> dict[str, Any]:
         operator = self._operator
         borders: dict[int, Border] = {}
-        collected = hook.collect(
-            tasks[-1],
-            operator.output_path,
-            output_name=operator.output_name,
-            include_urls=operator.include_urls,
-            edit=edit_of(operator, plan, last.after, self._original, borders),
-            earlier=tasks[:-1],
-            borders=borders,
-        )
-        if tasks[1:]:
-            operator.log.info("%d passes, %s units in all", len(tasks), collected["units"])
-        tell_made(self._context, tasks, collected, operator.output_path, operator.log)
+        edit = edit_of(operator, plan, last.after, self._original, borders)
+        collected = collect_made(operator, self._context, hook, tasks, edit=edit, borders=borders)
         if operator.reuse:
             keep_for_reuse(operator, self._context, collected, number=len(tasks) - 1)
         return push(self._context, operator.outlets, collected)
@@ -213,112 +167,6 @@ class Reframing:
             return picture()
 
         return tell
-
-
-def check_final(operator: KlingExpandImageOperator, plan: Plan) -> None:
-    """
-    Refuse a final picture that cannot be made in memory, before the first pass is paid.
-
-    :param operator: With its fields rendered.
-    :param plan: The whole plan.
-    :raises InputFault: with what is too large.
-    """
-    if not (operator.preserve_original or plan.resize):
-        return
-    width, height = pasted_size(plan) if plan.passes else plan.final_size
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        limit = f"at most {MAX_SIDE:,} px on each side and {MAX_PIXELS:,} in all, to be made in memory"
-        field = "size" if plan.resize else "preserve_original"
-        raise InputFault(field, f"a final picture of {width}x{height} px", limit, "ask for a smaller one")
-
-
-def sound(operator: KlingExpandImageOperator, original: Original) -> Original:
-    """
-    Return the source, decoded once where it is to be pasted back: damage is found before anything is paid.
-
-    :param operator: With its fields rendered.
-    :param original: The source.
-    :raises InputFault: for a damaged one.
-    """
-    if operator.preserve_original:
-        open_upright(io.BytesIO(original.data), original.name)
-    return original
-
-
-def edit_of(
-    operator: KlingExpandImageOperator,
-    plan: Plan,
-    rest_of: Callable[[int, int], Plan],
-    original: Callable[[], Original],
-    borders: dict[int, Border],
-) -> Edit:
-    """
-    Return what finishes the picture that came back from the last pass, where it is stored.
-
-    :param operator: With its fields rendered.
-    :param plan: The whole plan.
-    :param rest_of: Gives what is left of it, for a width and height that came back.
-    :param original: Gives the picture that all began with.
-    :param borders: Takes where the source lies in each picture, by its index.
-    """
-
-    def edit(stream: BinaryIO, output: Output) -> bytes | None:
-        rest = rest_of(*upright_size(stream, f"picture {output.index} of the task", MADE))
-        if rest.lost > plan.lost + WORTH_A_WARNING:
-            text = "Picture %d came back in another shape than ordered: %.0f %% of the source is cut off"
-            operator.log.warning(text, output.index, 100 * rest.lost)
-        borders[output.index] = rest.border
-        return finish_picture(stream, rest, original().data if operator.preserve_original else None)
-
-    return edit
-
-
-def keep_picture(operator: KlingExpandImageOperator, plan: Plan, original: Original, name: str) -> dict[str, Any]:
-    """
-    Store a picture that needs no pass: nothing is sent and nothing paid, and so there is no remote task.
-
-    :param operator: With its fields rendered.
-    :param plan: Without a pass.
-    :param original: The picture.
-    :param name: Stands for the task's id in the file's name.
-    """
-    task = Task(operator.family, name, status=TaskStatus.SUCCEEDED, outputs=(Output(0, OutputKind.IMAGE, ""),))
-    stored = collect(
-        task,
-        storage_path(str(operator.output_path)),
-        lambda _: iter([original.data]),
-        name=operator.output_name or DEFAULT_NAME,
-        edit=lambda stream, _: finish_picture(stream, plan),
-    )
-    row = manifest(task, operator.kling_conn_id, stored, borders={0: plan.border})
-    return row | {"task_id": None, "units": 0.0}
-
-
-def original_of(operator: KlingExpandImageOperator) -> Original:
-    """
-    Return the picture that an operator begins with.
-
-    :param operator: With its fields rendered.
-    """
-    with errors_for():
-        return read_original(
-            operator.image,
-            resolve=operator.read_source,
-            open_path=storage_path,
-            fetch=KlingHook(operator.kling_conn_id).fetch,
-        )
-
-
-def came_back(task: Task, fetch: Fetch) -> Original:
-    """
-    Return the picture that a pass made, for the next one to begin with.
-
-    :param task: The pass.
-    :param fetch: Gives the bytes behind a URL.
-    """
-    with errors_for(f"task {task.task_id}, which is paid and kept"):
-        source = Source(task.outputs[0].url, source_of_task(task.task_id, task.outputs[0].index))
-        return fetch_original(source, fetch, "the picture that the next pass begins with", MADE)
 
 
 def _given(picture: Original) -> Callable[[], Original]:

@@ -11,7 +11,7 @@ from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.rules import check_any_fields
 from airflow_kling.lifecycle.fields import check_sources
 from airflow_kling.operators.base import KlingTaskBaseOperator
-from airflow_kling.operators.fields import is_known
+from airflow_kling.operators.given import is_known
 
 if TYPE_CHECKING:
     from airflow_kling.api.requests import AnyRequest

@@ -33,7 +33,7 @@ from airflow_kling.api.callback import (
 )
 from airflow_kling.api.faults import ApiFault
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.lifecycle.end import end_of
 from airflow_kling.lifecycle.wait import Outcome, Wait
@@ -152,7 +152,7 @@ class Looks:
                     # Whatever the database, a secrets backend or the gateway raises: polls go on.
                     self.tally.tell(
                         "A Kling task could not be looked at after its callback, polls go on",
-                        redact(f"{type(error).__name__}: {error}")[:500],
+                        reason_of(error)[:500],
                     )
                     again = True
                 if not again and self._left[addressee] == before:

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from airflow_kling.api.checks import is_url
+from airflow_kling.api.checks import SIDES, is_url
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION, OutputKind
 from airflow_kling.api.redact import redact
 from airflow_kling.lifecycle.batch_results import RowStatus
@@ -27,7 +27,6 @@ DONE, FAILED, WAITING, OTHER = "done", "failed", "waiting", "other"
 GROUPS = {"success": DONE, "failed": FAILED, "upstream_failed": FAILED, "skipped": OTHER, "removed": OTHER}
 """Of the states of a task instance; every other one waits."""
 
-SIDES = ("up", "down", "left", "right")
 MAX_SHARE = 100
 """Of a result, that a border may lie beyond it."""
 MAX_OUTPUTS = 1_000

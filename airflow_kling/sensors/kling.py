@@ -18,9 +18,9 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_kling.api.families import IMAGE_EXPANSION, get_family
-from airflow_kling.operators.base import DEFERRAL_MARGIN
+from airflow_kling.operators.finish import collect_made, task_of
+from airflow_kling.operators.life import DEFERRAL_MARGIN
 from airflow_kling.operators.links import LINKS, push_links
-from airflow_kling.operators.outcome import tell_failed, tell_made
 from airflow_kling.operators.push import push
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class KlingTaskSensor(BaseSensorOperator):
 
     def execute(self, context: Mapping[str, Any]) -> Any:
         get_family(self.family)
-        push_links(context, self.kling_task_id, self.family, self.kling_conn_id, self.output_path)
+        push_links(context, self.kling_task_id, self.family, lambda: self._hook.account, self.output_path)
         if not self.deferrable:
             return super().execute(context)
         from airflow_kling.triggers.kling import KlingTaskTrigger
@@ -156,13 +156,8 @@ class KlingTaskSensor(BaseSensorOperator):
 
         if end.outcome is Outcome.TIMED_OUT:
             raise AirflowSensorTimeout(end_text(end, self.timeout, retried=False))
-        tell_failed(context, end, self.output_path, self.log)
-        task = self._hook.succeeded(end, self.timeout)
-        manifest = self._hook.collect(
-            task, self.output_path, output_name=self.output_name, include_urls=self.include_urls
-        )
-        tell_made(context, [task], manifest, self.output_path, self.log)
-        return push(context, self.outlets, manifest)
+        task = task_of(self, context, self._hook, end)
+        return push(context, self.outlets, collect_made(self, context, self._hook, [task]))
 
     @cached_property
     def _hook(self) -> KlingHook:

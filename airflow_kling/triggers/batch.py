@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 
 if TYPE_CHECKING:
     from airflow_kling.lifecycle.wait import Outcome
@@ -47,7 +47,7 @@ class KlingBatchTrigger(BaseTrigger):
             tasks = await asyncio.to_thread(self._read)
         except Exception as error:
             # Whatever the storage raises: the worker reads the journal itself, and says it better.
-            self.log.warning("%s cannot be read: %s", self.tail, redact(f"{type(error).__name__}: {error}"))
+            self.log.warning("%s cannot be read: %s", self.tail, reason_of(error))
             yield TriggerEvent({"outcome": Outcome.FAULT.value})
             return
         async with asyncio.TaskGroup() as group:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from airflow_kling.api.families import get_family
 from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind, api_fault_from_input
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.api.redact import redact
+from airflow_kling.api.redact import reason_of
 from airflow_kling.lifecycle.poll import Ask, Polls, Told, Waiter
 from airflow_kling.lifecycle.wait import Decision, Outcome, Wait
 
@@ -218,7 +218,7 @@ class Poller:
             told = self._polls.refuse(unread if self._line else list(self.waiters), api_fault_from_input(fault))
         except Exception as error:
             # Whatever a secrets backend raises: the tasks are paid, and a moment later the backend may be back.
-            reason = redact(f"{type(error).__name__}: {error}")
+            reason = reason_of(error)
             message = f"connection {self._conn_id} cannot be read: {reason}"
             self._read_after = monotonic() + READ_AGAIN
             if self._line is None:
@@ -276,4 +276,4 @@ def _fault_of(error: Exception) -> ApiFault:
     """Return the fault; what nobody expected is one that may pass, for one answer must not end the waits of all."""
     if isinstance(error, ApiFault):
         return error
-    return ApiFault(FaultInfo(FaultKind.SERVER, f"unexpected: {redact(f'{type(error).__name__}: {error}')}"))
+    return ApiFault(FaultInfo(FaultKind.SERVER, f"unexpected: {reason_of(error)}"))

@@ -24,8 +24,8 @@ from airflow_kling.exceptions import KlingError, KlingPermanentError
 from airflow_kling.hooks.client import SyncClient
 from airflow_kling.lifecycle import collect as collect_module
 from airflow_kling.lifecycle.record import FileRecords, StateStoreRecords
+from airflow_kling.operators.instance import epoch_of, external_id_of
 from airflow_kling.operators.kling import KlingExpandImageOperator
-from airflow_kling.operators.work import epoch_of, external_id_of
 
 SEEDS = range(int(os.environ.get("KLING_PASS_HISTORIES", "30")))
 EVERY = int(os.environ.get("KLING_PASS_MOMENTS", "4"))
@@ -130,8 +130,8 @@ def gate(monkeypatch, sleeps, polls_sleep, emulator):
 
     sleeps.meanwhile = meanwhile
     polls_sleep(lambda seconds: meanwhile())
-    base = SimpleNamespace(time=time.time, sleep=sleeps)
-    monkeypatch.setattr("airflow_kling.operators.base.time", base)
+    clock = SimpleNamespace(time=time.time, sleep=sleeps)
+    monkeypatch.setattr("airflow_kling.operators.life.time", clock)
     for owner in (FileRecords, StateStoreRecords):
         gate.around(monkeypatch, owner, "load")
         gate.around(monkeypatch, owner, "save")

@@ -28,7 +28,7 @@ OPERATORS = {
 
 @pytest.fixture(autouse=True)
 def _configured(monkeypatch):
-    monkeypatch.setattr("airflow_kling.operators.work.AIRFLOW", (3, 1))
+    monkeypatch.setattr("airflow_kling.operators.callback_url.AIRFLOW", (3, 1))
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SECRET", SECRET)
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_BASE_URL", "https://airflow.example")
 
@@ -36,7 +36,7 @@ def _configured(monkeypatch):
 @pytest.fixture
 def masked(monkeypatch):
     told = []
-    monkeypatch.setattr("airflow_kling.operators.work.mask_secret", told.append)
+    monkeypatch.setattr("airflow_kling.operators.callback_url.mask_secret", told.append)
     return told
 
 
@@ -92,7 +92,7 @@ def test_without_callbacks_polls_keep_their_pace(
 ):
     server = serve("submitted")
     connect(server)
-    monkeypatch.setattr("airflow_kling.operators.work.AIRFLOW", version)
+    monkeypatch.setattr("airflow_kling.operators.callback_url.AIRFLOW", version)
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_SECRET", secret)
     monkeypatch.setenv("AIRFLOW__KLING__CALLBACK_BASE_URL", base)
     monkeypatch.setattr(KlingExpandImageOperator, "log", logging.getLogger("test"))

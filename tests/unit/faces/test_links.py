@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_kling.airflow_version import AIRFLOW
 from airflow_kling.exceptions import KlingTaskFailed
 from airflow_kling.get_provider_info import get_provider_info
+from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.hooks.storage import storage_path
 from airflow_kling.operators.kling import KlingCollectOperator, KlingExpandImageOperator
 from airflow_kling.operators.links import LINKS, KlingFilesLink, KlingRunLink, KlingTaskLink, console_page, push_links
@@ -24,6 +25,10 @@ RUN_PAGE = (
 )
 AWS = "https://console.aws.amazon.com/s3/buckets/"
 GOOGLE = "https://console.cloud.google.com/storage/browser/"
+
+
+def account_of(conn_id):
+    return lambda: KlingHook(conn_id).account
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def test_console_page_of_a_folder(place, page):
 def test_a_storage_of_ones_own_has_no_page_at_amazon(connect, context, ti, storage, options, shown):
     connect("https://api.cometapi.com")
     storage(**options)
-    push_links(context, "T1", FAMILY, "kling_default", "s3://bucket/a")
+    push_links(context, "T1", FAMILY, account_of("kling_default"), "s3://bucket/a")
     assert (KlingFilesLink.xcom_key in ti.links) is shown
 
 
@@ -84,7 +89,7 @@ def test_a_storage_of_ones_own_has_no_page_at_amazon(connect, context, ti, stora
 )
 def test_task_address_is_the_gateways_and_holds_no_key(connect, context, ti, extra, start):
     connect("", extra=extra)
-    push_links(context, "T/1?key=x", FAMILY, "kling_default", None)
+    push_links(context, "T/1?key=x", FAMILY, account_of("kling_default"), None)
     assert ti.links == {KlingTaskLink.xcom_key: f"{start}/images/editing/expand/T%2F1%3Fkey%3Dx"} | RUN_PAGE
 
 
@@ -94,7 +99,7 @@ def test_task_address_is_the_gateways_and_holds_no_key(connect, context, ti, ext
 )
 def test_what_hinders_a_link_does_not_hinder_the_task(connect, context, ti, task_id, family, conn_id):
     connect("https://api.cometapi.com")
-    push_links(context, task_id, family, conn_id, "s3://nonesuch@bucket/a")
+    push_links(context, task_id, family, account_of(conn_id), "s3://nonesuch@bucket/a")
     assert KlingTaskLink.xcom_key not in ti.links
 
 
@@ -149,7 +154,7 @@ def test_run_page_is_below_airflows_own_address(monkeypatch, context, ti):
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host/airflow/")
     monkeypatch.setattr(ti, "run_id", "manual__2026-11-20T10:00:00+00:00 <b>", raising=False)
     monkeypatch.setattr(ti, "map_index", 3, raising=False)
-    push_links(context, "T1", FAMILY, "nonesuch", None)
+    push_links(context, "T1", FAMILY, account_of("nonesuch"), None)
     run = "manual__2026-11-20T10:00:00+00:00%20%3Cb%3E"
     page = f"https://host/airflow/dags/dag/runs/{run}/plugin/kling-run?task_id=task&map_index=3"
     assert ti.links[KlingRunLink.xcom_key] == page

@@ -603,10 +603,10 @@ def test_a_create_whose_answer_was_lost_is_finished_as_it_was_planned(kling, exp
 
 
 def test_every_pass_may_wait_for_a_slot_as_long(kling, expand, source, monkeypatch, sleeps):
-    import airflow_kling.operators.base as base
+    import airflow_kling.operators.life as life
 
     now = [1.8e9]
-    monkeypatch.setattr(base, "time", SimpleNamespace(time=lambda: now[0], sleep=lambda seconds: slept(seconds)))
+    monkeypatch.setattr(life, "time", SimpleNamespace(time=lambda: now[0], sleep=lambda seconds: slept(seconds)))
 
     def slept(seconds):
         sleeps(seconds)

@@ -10,7 +10,7 @@ from airflow_kling.exceptions import KlingInputError
 from airflow_kling.lifecycle.reuse import remember_made
 from airflow_kling.lifecycle.submit import OnExisting, Work
 from airflow_kling.operators.kling import KlingExpandImageOperator
-from airflow_kling.operators.work import _made_path, reused
+from airflow_kling.operators.records import _made_path, reused
 
 
 @pytest.fixture

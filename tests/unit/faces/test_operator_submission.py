@@ -22,8 +22,10 @@ from airflow_kling.exceptions import (
     KlingRouteUnavailable,
     KlingSubmissionUnknown,
 )
+from airflow_kling.operators.instance import first_try_of_epoch
 from airflow_kling.operators.kling import KlingExpandImageOperator
-from airflow_kling.operators.work import first_try_of_epoch, make_work, records_of
+from airflow_kling.operators.records import records_of
+from airflow_kling.operators.work import make_work
 from airflow_kling.triggers.kling import KlingSlotTrigger, KlingTaskTrigger
 
 URL = "https://example.com/cat.png"
@@ -329,7 +331,7 @@ def test_server_that_asks_for_more_time_gets_it(kling, context):
 def test_worker_that_may_not_defer_waits_in_its_slot(kling, context, monkeypatch):
     server = kling(BUSY, FAST, "submitted")
     slept = []
-    monkeypatch.setattr("airflow_kling.operators.base.time.sleep", slept.append)
+    monkeypatch.setattr("airflow_kling.operators.life.time.sleep", slept.append)
     assert operator(deferrable=False).execute(context)["task_id"] == "T1"
     assert len(slept) == 2
     assert 24 <= slept[0] <= 36
@@ -345,7 +347,7 @@ def test_worker_that_waits_in_its_slot_gives_up_when_the_time_is_over(kling, con
         slept.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr("airflow_kling.operators.base.time", SimpleNamespace(time=lambda: clock[0], sleep=sleep))
+    monkeypatch.setattr("airflow_kling.operators.life.time", SimpleNamespace(time=lambda: clock[0], sleep=sleep))
     with pytest.raises(KlingConcurrencyExceeded):
         operator(deferrable=False, submit_timeout=100).execute(context)
     assert sum(slept) == pytest.approx(100)
@@ -361,7 +363,7 @@ def test_event_of_somebody_else_is_refused_before_anything_is_sent(kling, contex
 
 def test_busy_look_up_after_a_lost_create_does_not_send_another(kling, context, monkeypatch, sleeps):
     server = kling("reset", FAST, "submitted", **BLIND)
-    monkeypatch.setattr("airflow_kling.operators.base.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_kling.operators.life.time.sleep", lambda seconds: None)
     server.script[1:] = [FAST] * 4 + ["submitted"]
     with pytest.raises(KlingError):
         operator(deferrable=False).execute(context)
