@@ -1,4 +1,4 @@
-"""Branch coverage of the core: ``python tests/gates/branches.py`` after ``coverage run`` fails where a room has too little."""
+"""Branch coverage of the core: ``python tests/gates/branches.py`` after ``coverage run`` fails where a room lacks some."""
 
 from __future__ import annotations
 
