@@ -1,4 +1,4 @@
-"""Branch coverage of the core: ``python tests/gates/branches.py`` after ``coverage run`` fails where a room lacks some."""
+"""Branch coverage of the core: ``python tests/gates/branches.py`` after ``coverage run`` fails where it is too low."""
 
 from __future__ import annotations
 

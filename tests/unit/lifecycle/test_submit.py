@@ -1019,6 +1019,10 @@ def test_list_is_not_waited_for_where_the_time_of_the_create_is_not_known(run):
 # -- what is said ------------------------------------------------------------------------------------------------------
 
 STOPPED = "an earlier try was stopped between sending the create and knowing its end"
+ANOTHER_INPUT = (
+    "Kling task T1 was made from another input; it counts for this run all the same. Clear the task to have one made "
+    "from the input of now"
+)
 REJOINED = "Kling task T1 (image-expansion) rejoined, it is submitted; no other is made"
 
 
@@ -1028,7 +1032,7 @@ def submitted(external_id):
 
 
 def gone():
-    raise InputFault("image", "x.png", "an existing file", "check the path")
+    raise FileNotFoundError("x.png")
 
 
 @pytest.mark.parametrize(
@@ -1069,8 +1073,7 @@ def gone():
             {"queries": [TASK]},
             {"retried": True, "fingerprint": lambda: "another"},
             [
-                "Kling task T1 was made from another input; it counts for this run all the same. Clear the task to "
-                "have one made from the input of now",
+                ANOTHER_INPUT,
                 REJOINED,
             ],
             id="another-input-of-a-retry",
@@ -1080,7 +1083,7 @@ def gone():
             {"queries": [TASK]},
             {"retried": True, "fingerprint": gone},
             [
-                "The input cannot be read any more: InputFault: image=x.png: must be an existing file; check the path",
+                "The input cannot be read any more: FileNotFoundError: x.png",
                 REJOINED,
             ],
             id="no-input",
@@ -1128,7 +1131,8 @@ def test_store_that_fails_is_told_at_each_try(run, monkeypatch, caplog):
             raise OSError("the store is away, Bearer sk-0123456789abcdef")
 
     monkeypatch.setattr(Memory, "save", save)
-    run(creates=[TASK])
+    with caplog.at_level(logging.WARNING, "test"):
+        run(creates=[TASK])
     told = "Kling task T1 exists, but its record could not be saved: OSError: the store is away, Bearer ***"
     assert [row.getMessage() for row in caplog.records] == [told] * 3
     assert run.log == [("create", "af-0-0"), ("sleep", 2.0), ("sleep", 4.0)]
