@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -214,6 +215,20 @@ def polls_sleep(monkeypatch):
         return now
 
     return patch
+
+
+@pytest.fixture
+def elapse(monkeypatch):
+    """Let seconds pass in the running loop, at once."""
+
+    async def pass_time(seconds):
+        loop = asyncio.get_running_loop()
+        real = loop.time
+        monkeypatch.setattr(loop, "time", lambda: real() + seconds)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    return pass_time
 
 
 @pytest.fixture(scope="session")

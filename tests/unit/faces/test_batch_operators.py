@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -74,8 +75,57 @@ def run(operator, event=None, **facts):
     return operator.execute_complete(context, event)
 
 
+class Jumps:
+    """
+    Moves the clock where a batch would wait with nothing under way; where threads are at work, it waits for them.
+
+    The emulator reads the same clock, so that its tasks end by it.
+    """
+
+    def __init__(self, monkeypatch):
+        self.active, self.emulators = True, []
+        self._ahead, self._at_work, self._lock = 0.0, Counter(), threading.Lock()
+        self._real = {name: getattr(Threads, name) for name in ("start", "answer", "_do")}
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + self._ahead)
+        for name in self._real:
+            method = getattr(self, name)
+            monkeypatch.setattr(Threads, name, lambda *args, method=method, **options: method(*args, **options))
+        monkeypatch.setattr(SyncClient.__init__, "__defaults__", (self.pass_time,))
+
+    def pass_time(self, seconds):
+        with self._lock:
+            self._ahead += seconds
+
+    def start(self, threads, kind, job, then):
+        with self._lock:
+            self._at_work[threads] += 1
+        self._real["start"](threads, kind, job, then)
+
+    def _do(self, threads, job, then):
+        try:
+            self._real["_do"](threads, job, then)
+        finally:
+            with self._lock:
+                self._at_work[threads] -= 1
+
+    def answer(self, threads, seconds):
+        if not self.active or self._at_work[threads] or not threads._answers.empty():
+            self._real["answer"](threads, seconds)
+            return
+        for emulator in self.emulators:
+            emulator.wait_for_pictures()
+        self.pass_time(seconds)
+
+
+@pytest.fixture(autouse=True)
+def jumps(monkeypatch):
+    return Jumps(monkeypatch)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
+    monkeypatch.setattr("airflow_kling.lifecycle.poll.HICCUP", 0.05)
     monkeypatch.setattr(batch_store, "STORE_DELAYS", (0.0,))
     monkeypatch.setattr("airflow_kling.lifecycle.submit.RESEND_DELAYS", (0.0, 0.0))
     monkeypatch.setattr("airflow_kling.lifecycle.batch.FIRST_DELAY", 0.01)
@@ -91,12 +141,13 @@ def told(monkeypatch, caplog):
 
 
 @pytest.fixture
-def account(kling_emulator_factory, monkeypatch):  # noqa: F811
+def account(kling_emulator_factory, monkeypatch, jumps):  # noqa: F811
     """Start an emulator behind the connection."""
 
     def start(gateway="kling", **settings):
         settings = {"latency": 0.1, "quota": 4, "pictures": "canned"} | settings
         emulator = kling_emulator_factory(EmulatorSettings(**settings))
+        jumps.emulators.append(emulator)
         monkeypatch.setenv("AIRFLOW_CONN_KLING_DEFAULT", emulator.connection_uri(gateway))
         return emulator
 
@@ -264,7 +315,7 @@ def test_rows_have_parameters_of_their_own(account, folder, tmp_path):
 
 
 def test_a_batch_of_clips_takes_the_result_of_one_of_pictures(account, folder, tmp_path):
-    emulator = account(pictures="real", engine="reflect")
+    emulator = account(pictures="real", engine="reflect", clips="canned")
     (folder / "bad.jpg").write_bytes(b"no picture")
     made = run(expand(folder, tmp_path, min_success_ratio=0.5))
     film = KlingImageToVideoBatchOperator(
@@ -1088,7 +1139,8 @@ def test_a_long_wait_for_a_first_slot_is_deferred_and_carried_on(account, folder
     assert again.value.trigger.since == trigger.since
 
 
-def test_killed_it_says_what_goes_on(account, folder, tmp_path, told):
+def test_killed_it_says_what_goes_on(account, folder, tmp_path, told, jumps):
+    jumps.active = False
     emulator = account(latency=30.0)
     operator = expand(folder, tmp_path)
     operator.on_kill()  # before anything ran there is nothing to say

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Task
+from airflow_kling.lifecycle.batch import Picture
 from airflow_kling.lifecycle.batch_results import (
     Progress,
     Results,
@@ -16,6 +18,7 @@ from airflow_kling.lifecycle.batch_results import (
     progress_text,
     row_of_end,
     row_of_fault,
+    row_of_stop,
 )
 from airflow_kling.lifecycle.batch_rows import Row
 from airflow_kling.lifecycle.end import End
@@ -132,3 +135,32 @@ def test_progress_is_told_at_a_readable_pace():
 def test_a_create_that_the_account_refused_is_not_begun(kind, created, paid, status):
     row = row_of_fault(ApiFault(FaultInfo(kind, "why", created=created)), paid)
     assert (row["status"], row["task_id"]) == (status, "p" if paid else None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "sending", "status", "task_id", "words"),
+    [
+        (
+            {"task": Task("f", "T2"), "kling_conn_id": "c"},
+            False,
+            "unfinished",
+            "T2",
+            "Kling task T2 goes on and is billed",
+        ),
+        ({"begun": True}, False, "unfinished", None, "its create may have arrived, and be billed"),
+        ({}, True, "unfinished", None, "its create may have arrived, and be billed"),
+        ({}, False, "skipped", None, ""),
+    ],
+)
+def test_a_stop_tells_what_goes_on_and_what_may(facts, sending, status, task_id, words):
+    row = row_of_stop(Picture("k", SimpleNamespace(tasks=[]), **facts), "f", sending=sending)
+    assert (row["status"], row["task_id"]) == (status, task_id)
+    assert words in (row["error"] or "")
+
+
+def test_rows_with_the_same_picture_wait_for_it_once_and_end_with_it():
+    rows = Results([Row(number, f"{number}.png", {}) for number in range(3)])
+    assert [rows.wait(number, "k") for number in (0, 1)] == [True, False]
+    rows.end_picture("k", end_row(RowStatus.SUCCEEDED))
+    assert not rows.wait(2, "k")
+    assert rows.count(RowStatus.SUCCEEDED) == 3

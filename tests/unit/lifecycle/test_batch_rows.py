@@ -8,7 +8,7 @@ import pytest
 
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.hooks.storage import storage_path
-from airflow_kling.lifecycle.batch_rows import read_rows, stamp_of
+from airflow_kling.lifecycle.batch_rows import key_of, read_rows, stamp_of
 
 FIELDS = ("prompt", "aspect_ratio")
 MANIFEST = {"task_id": "t1", "family": "image-expansion", "outputs": [{"index": 0, "uri": "/o/a.png"}]}
@@ -167,3 +167,10 @@ def test_a_folder_that_may_not_be_listed():
 
     with pytest.raises(InputFault, match="Permission denied"):
         read_rows("folder", open_path=lambda _: Forbidden(), fields=())
+
+
+def test_a_picture_is_the_same_however_its_numbers_are_written():
+    first = key_of("x", {"left": 0.5, "n": "2", "masks": [{"at": 1.0}], "loop": True, "prompt": "a lake"})
+    assert first == key_of("x", {"left": "0.50", "n": 2, "masks": ({"at": "1"},), "loop": True, "prompt": "a lake"})
+    others = [("y", {}), ("x", {}), ("x", {"left": 0.25}), ("x", {"loop": True}), ("x", {"loop": 1}), ("x", {"n": [2]})]
+    assert len({first, *(key_of(*other) for other in others)}) == 7

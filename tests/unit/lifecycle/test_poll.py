@@ -355,6 +355,39 @@ def test_no_more_than_a_few_are_asked_for_at_a_time():
     assert asks[-1] is None
     world.answer(asks[0])
     assert world.polls.next(0.0, lists=False) == Ask(f"T{WIDTH}")
+    assert world.polls.next(0.0, lists=False) is None
+    world.polls.on_refusal(asks[1], fault("input"))
+    assert world.polls.next(0.0, lists=False) == Ask(f"T{WIDTH + 1}")
+    assert world.polls.next(0.0, lists=False) is None
+
+
+def test_somebody_is_due_until_all_are_asked_for():
+    world = World(*ids(WIDTH + 1), lists=False)
+    asks = [world.polls.next(0.0, lists=False) for _ in range(WIDTH)]
+    assert world.polls.is_due(0.0)
+    world.polls.on_task(asks[0], world.task("T0"), 0.0, WALL)
+    world.polls.next(0.0, lists=False)
+    assert not world.polls.is_due(0.0)
+
+
+@pytest.mark.parametrize(("lists", "delays"), [(True, {INTERVAL}), (False, {1.1 * INTERVAL})])
+def test_polls_are_jittered_where_each_is_answered_alone(lists, delays):
+    world = World(lists=lists)
+    for task_id in ids(3):
+        wait = Wait(task_id, poll_interval=INTERVAL, deadline=WALL + 1e6, uniform=max)
+        world.polls.add(Waiter(wait, lambda decision: None), 0.0, WALL)
+        world.rows.append(task_id)
+    world.run()
+    assert {round(decision.delay, 6) for _, decision in world.told} == delays
+
+
+def test_gateway_that_is_not_believed_is_asked_longer_for_a_task_it_does_not_know():
+    world = World("T0", lists=False)
+    for number in range(1, 11):
+        ask = world.polls.next(world.now, lists=False)
+        ((_, decision),) = world.polls.on_fault(ask, fault("not-found"), world.now, world.wall, believed=False)
+        assert decision.outcome is (Outcome.FAULT if number == 10 else Outcome.WAITING)
+        world.now += 600
 
 
 def test_nobody_to_ask_is_told_to_who_is_due():
@@ -369,8 +402,9 @@ def test_nobody_to_ask_is_told_to_who_is_due():
 def test_id_that_cannot_be_meant_ends_its_own_wait():
     world = World("T0", "..", lists=False)
     first, second = (world.polls.next(0.0, lists=False) for _ in range(2))
-    told = world.polls.on_refusal(second, fault("input"))
-    assert [(waiter.wait.task_id, decision.outcome) for waiter, decision in told] == [("..", Outcome.FAULT)]
+    refusal = fault("input")
+    ((waiter, decision),) = world.polls.on_refusal(second, refusal)
+    assert (waiter.wait.task_id, decision.outcome, decision.fault) == ("..", Outcome.FAULT, refusal)
     assert world.polls.on_refusal(second, fault("input")) == []
     assert len(world.polls) == 1
     world.answer(first)

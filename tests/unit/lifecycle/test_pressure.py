@@ -36,6 +36,7 @@ def test_back_off_is_jittered_by_a_fifth(edge):
         pytest.param(1000.0, 90, 90, id="server-asks-more"),
         pytest.param(1000.0, 9999, 4000, id="never-beyond-the-end"),
         pytest.param(4990.0, None, 10, id="last-attempt-at-the-end"),
+        pytest.param(4999.5, None, 0.5, id="however-little-is-left"),
         pytest.param(5000.0, None, None, id="over"),
         pytest.param(6000.0, 90, None, id="long-over"),
     ],

@@ -7,6 +7,7 @@ import os
 import pathlib
 import stat
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -21,7 +22,9 @@ from airflow_kling.lifecycle.record import (
     record_from_json,
 )
 
-SUBMITTED = Record(Stage.SUBMITTED, "af-1", "kling_default", "print", 1, 2, 1.5, "T1")
+SUBMITTED = Record(
+    Stage.SUBMITTED, "af-1", "kling_default", "print", 1, 2, 1.5, "T1", source_size=(400, 300), origin={"dag_id": "d"}
+)
 INTENT = replace(SUBMITTED, stage=Stage.INTENT, task_id=None)
 BEHIND = replace(INTENT, generation=3, earlier=SUBMITTED)
 FIELDS = SUBMITTED.to_json()
@@ -43,7 +46,11 @@ BROKEN = [
     FIELDS | {"task_id": ["T1"]},
     FIELDS | {"epoch": "0"},
     FIELDS | {"origin": ["dag"]},
+    FIELDS | {"source_size": [400]},
+    FIELDS | {"source_size": ["wide", 300]},
+    FIELDS | {"source_size": [400, None]},
 ]
+NO_RECORD = r"^not a record: |^not a record of this version$|Stage|float|int"
 
 
 class Store(dict):
@@ -82,8 +89,10 @@ def test_nowhere_keeps_nothing_and_says_so():
 
 
 @pytest.mark.parametrize("survives", [True, False])
-def test_store_survives_a_clear_where_airflow_says_so(survives):
-    assert StateStoreRecords(Store(), "kling_task", survive_clear=survives).survive_clear is survives
+def test_record_survives_a_clear_where_airflow_or_the_path_says_so(survives):
+    for make in (partial(StateStoreRecords, Store(), "kling_task"), partial(FileRecords, pathlib.Path("record.json"))):
+        assert make(survive_clear=survives).survive_clear is survives
+        assert make().survive_clear is False
 
 
 @pytest.mark.parametrize("record", [SUBMITTED, INTENT, BEHIND])
@@ -97,7 +106,7 @@ def test_record_of_before_is_read_without_what_came_later():
 
 @pytest.mark.parametrize("fields", BROKEN)
 def test_what_is_no_record_is_refused(fields):
-    with pytest.raises(ValueError, match=r"record|Stage|float"):
+    with pytest.raises(ValueError, match=NO_RECORD):
         record_from_json(fields)
 
 
@@ -106,33 +115,42 @@ def damaged(records):
         records.load()
     # A retry may find the store mended; no create may follow from it.
     assert (raised.value.info.kind, raised.value.info.created) == (FaultKind.CONNECTION, Created.NO)
-    return str(raised.value)
+    assert raised.value.info.hint == (
+        "Nothing was sent. If it stays so, mend or remove the record; without it a second task may be paid"
+    )
+    return raised.value.info.message
 
 
 @pytest.mark.parametrize("fields", BROKEN)
 def test_damaged_record_is_never_taken_for_absent(tmp_path, fields):
     store = Store()
     store.set("kling_task", fields)
-    assert "kling_task" in damaged(StateStoreRecords(store, "kling_task"))
+    with pytest.raises(ValueError, match=NO_RECORD) as why:
+        record_from_json(json.loads(json.dumps(fields)))
+    message = damaged(StateStoreRecords(store, "kling_task"))
+    assert message == f"the record kling_task of what was submitted cannot be read: {why.value}"
     path = tmp_path / "record.json"
     path.write_text(json.dumps(fields))
-    assert "record.json" in damaged(FileRecords(path))
+    assert damaged(FileRecords(path)) == f"the record {path} of what was submitted cannot be read: {why.value}"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"version": 1'])
 def test_broken_file_is_never_taken_for_absent(tmp_path, content):
     path = tmp_path / "record.json"
     path.write_bytes(content)
-    damaged(FileRecords(path))
+    assert (
+        damaged(FileRecords(path)) == f"the record {path} of what was submitted cannot be read: its content is damaged"
+    )
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), IsADirectoryError(), OSError("away")])
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), IsADirectoryError(), RuntimeError("away")])
 def test_file_that_cannot_be_opened_is_never_taken_for_absent(tmp_path, error, monkeypatch):
     def refuse(*_, **__):
         raise error
 
     monkeypatch.setattr(pathlib.Path, "open", refuse)
-    assert (error.strerror or type(error).__name__) in damaged(FileRecords(tmp_path / "record.json"))
+    path, reason = tmp_path / "record.json", getattr(error, "strerror", None) or type(error).__name__
+    assert damaged(FileRecords(path)) == f"the record {path} of what was submitted cannot be read: {reason}"
 
 
 def test_nothing_can_lie_below_a_file_nor_be_saved_there(tmp_path):

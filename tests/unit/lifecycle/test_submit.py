@@ -23,6 +23,7 @@ from airflow_kling.lifecycle.submit import (
     OnExisting,
     Submission,
     Work,
+    estimate_text,
     is_pressure,
 )
 
@@ -75,9 +76,11 @@ class Kling:
         return self._answer("create", request.external_task_id)
 
     def get_task(self, task_id, family):
+        assert family == "image-expansion"
         return self._answer("query", task_id)
 
     def list_tasks(self, family, page, page_size):
+        assert (family, page_size) == ("image-expansion", 500)
         if self.pages is not None:
             self.log.append(("list", page))
             return self.pages.get(page, [])
@@ -134,6 +137,7 @@ def run():
             now=lambda: clock[0],
             sleep=pass_time,
         )
+        run.submission = submission
         return submission.run()
 
     run = submit
@@ -356,7 +360,7 @@ def test_resubmit_goes_on_over_an_unresolved_intent_and_says_so(run, caplog):
     ("script", "epoch", "age", "creates"),
     [
         pytest.param({}, 1, RESULT_LIFETIME + 1, ["af-0-1"], id="cleared-and-old"),
-        pytest.param({}, 1, RESULT_LIFETIME - 1, None, id="cleared-but-young"),
+        pytest.param({}, 1, RESULT_LIFETIME, None, id="cleared-but-young"),
         pytest.param(BLIND, 1, RESULT_LIFETIME + 1, ["af-0-1"], id="cleared-and-old-on-a-blind-gateway"),
         pytest.param(BLIND, 1, RESULT_LIFETIME - 1, None, id="cleared-but-young-on-a-blind-gateway"),
         pytest.param({}, 0, 0, None, id="retried"),
@@ -389,7 +393,7 @@ def test_question_that_fails_makes_no_task(run, record, kind, epoch):
     [
         (made_at(NOW - RESULT_LIFETIME - 1, SUCCEEDED), 1, True),
         (made_at(NOW - RESULT_LIFETIME - 1, SUCCEEDED), 0, False),
-        (made_at(NOW - RESULT_LIFETIME + 1, SUCCEEDED), 1, False),
+        (made_at(NOW - RESULT_LIFETIME, SUCCEEDED), 1, False),
         (made_at(NOW - RESULT_LIFETIME - 1), 1, False),
         (replace(made_at(NOW - 9e9, SUCCEEDED), updated_at=datetime.fromtimestamp(NOW, UTC)), 1, False),
         (SUCCEEDED, 1, False),
@@ -555,6 +559,7 @@ def test_list_without_end_cannot_tell(run):
     with pytest.raises(ApiFault) as raised:
         run(INTENT, queries=[NOT_FOUND], lists=[page()] * LIST_PAGES, **BY_LIST)
     assert raised.value.info.kind is FaultKind.UNKNOWN
+    assert run.log[-1] == ("list", LIST_PAGES)
 
 
 @pytest.mark.parametrize(("age", "sleeps"), [(119, [1.0]), (120, []), (9e9, [])])
@@ -642,8 +647,9 @@ def test_missing_list_after_a_lost_create_does_not_lead_to_the_next_connection(r
 
 def test_route_that_goes_missing_after_a_lost_create_does_not_lead_to_the_next_connection(run):
     others = {"second": {"creates": [replace(TASK, task_id="T2")]}}
-    with pytest.raises(ApiFault):
+    with pytest.raises(ApiFault) as raised:
         run(creates=[LOST, fault("route")], queries=[NOT_FOUND], others=others)
+    assert raised.value.info.created is Created.MAY_EXIST
     assert len(run.creates()) == 2
 
 
@@ -947,3 +953,323 @@ def test_a_task_is_new_when_its_id_is_first_known(run, record, script, is_new):
 def test_a_record_tells_family_and_origin(run):
     run(creates=[TASK], work={"origin": {"dag_id": "d"}})
     assert (run.records.record.family, run.records.record.origin) == ("image-expansion", {"dag_id": "d"})
+
+
+# -- what is remembered ------------------------------------------------------------------------------------------------
+
+
+def test_what_only_the_gateway_remembered_is_on_record_from_then_on(run):
+    run(queries=[TASK, TASK], work={"epoch": 1})
+    assert run.log == [("query", "af-0-0"), ("query", "T1"), ("save", "submitted")]
+    assert run.records.record == Record(Stage.SUBMITTED, "af-0-0", "kling_default", "", 1, 0, NOW, "T1")
+
+
+def test_resubmit_without_a_record_looks_for_its_own_create_alone(run):
+    work = {"epoch": 1, "on_existing": OnExisting.RESUBMIT, "retried": True}
+    assert run(durable=False, queries=[FAILED, FAILED], work=work).task is FAILED
+    assert run.log[:2] == [("query", "af-1-0"), ("query", "T1")]
+
+
+@pytest.mark.parametrize("stage", [Stage.INTENT, Stage.REFUSED])
+@pytest.mark.parametrize("mode", [OnExisting.REATTACH, OnExisting.RESUBMIT])
+def test_task_that_stands_is_kept_behind_one_lost_create_after_another(run, stage, mode):
+    queries = [NOT_FOUND, FAILED] if stage is Stage.INTENT else [FAILED]
+    with pytest.raises(Killed):
+        run(
+            replace(UNSENT, stage=stage),
+            queries=queries if mode is OnExisting.REATTACH else [],
+            creates=[Killed()],
+            work={"epoch": 2, "on_existing": mode},
+        )
+    record = run.records.record
+    assert (record.stage, record.earlier) == (Stage.INTENT, BEFORE)
+    assert record.generation == (1 if mode is OnExisting.REATTACH else 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stays"),
+    [(fault("rate"), ""), (LOST, "af-0-0"), (Killed(), "af-0-0")],
+    ids=["refused", "lost", "killed"],
+)
+def test_a_create_counts_as_under_way_until_it_is_known_to_have_made_nothing(run, answer, stays):
+    with pytest.raises((ApiFault, Killed)):
+        run(creates=[answer], queries=[NOT_FOUND], **BLIND)
+    assert run.submission.in_flight == stays
+
+
+@pytest.mark.parametrize(("age", "pages"), [(599, [1, 2]), (600, [1, 2]), (601, [1])])
+def test_list_is_left_where_it_is_older_than_the_create_by_more_than_clocks_differ(run, age, pages):
+    old = made_at(NOW - 3600 - age, replace(TASK, external_task_id="af-other"))
+    intent = replace(INTENT, at=NOW - 3600)
+    run(intent, queries=[NOT_FOUND], lists={1: [old]}, creates=[TASK], **BY_LIST)
+    assert [entry[1] for entry in run.log if entry[0] == "list"] == pages
+
+
+def test_second_look_at_the_list_ends_where_the_first_did(run):
+    old = made_at(NOW - 7200, replace(TASK, external_task_id="af-other"))
+    run(replace(INTENT, at=NOW), queries=[NOT_FOUND], lists={1: [old]}, creates=[TASK], **BY_LIST)
+    assert [entry for entry in run.log if entry[0] in ("list", "sleep")] == [("list", 1), ("sleep", 120.0), ("list", 1)]
+
+
+def test_list_is_not_waited_for_where_the_time_of_the_create_is_not_known(run):
+    run(durable=False, queries=[NOT_FOUND], lists={}, creates=[TASK], work={"retried": True}, **BY_LIST)
+    assert "sleep" not in [entry[0] for entry in run.log]
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
+
+STOPPED = "an earlier try was stopped between sending the create and knowing its end"
+ANOTHER_INPUT = (
+    "Kling task T1 was made from another input; it counts for this run all the same. Clear the task to have one made "
+    "from the input of now"
+)
+REJOINED = "Kling task T1 (image-expansion) rejoined, it is submitted; no other is made"
+
+
+def submitted(external_id):
+    price = "about 8 units, $0.028 at Kling's list price"
+    return f"Kling task T1 (image-expansion) submitted to kling, external id {external_id}: {price}"
+
+
+def gone():
+    raise FileNotFoundError("x.png")
+
+
+@pytest.mark.parametrize(
+    ("record", "script", "work", "told"),
+    [
+        pytest.param(None, {"creates": [TASK]}, {}, [submitted("af-0-0")], id="made"),
+        pytest.param(LEFT, {"queries": [TASK]}, {}, [REJOINED], id="rejoined"),
+        pytest.param(
+            LEFT,
+            {"queries": [FAILED], "creates": [TASK]},
+            {"epoch": 1},
+            ["Kling task T1 had failed: another is made", submitted("af-0-1")],
+            id="failed",
+        ),
+        pytest.param(
+            LEFT,
+            {"queries": [made_at(NOW - RESULT_LIFETIME - 1, SUCCEEDED)], "creates": [TASK]},
+            {"epoch": 1},
+            ["Kling task T1 has expired: another is made", submitted("af-0-1")],
+            id="expired",
+        ),
+        pytest.param(
+            replace(LEFT, at=0.0),
+            {"queries": [NOT_FOUND], "creates": [TASK]},
+            {"epoch": 1},
+            ["Kling task T1 has expired: another is made", submitted("af-0-1")],
+            id="not-known-any-more",
+        ),
+        pytest.param(
+            LEFT,
+            {"queries": [TASK], "creates": [TASK]},
+            {"epoch": 1, "fingerprint": lambda: "another"},
+            ["Kling task T1 was made from another input: another is made", submitted("af-0-1")],
+            id="another-input",
+        ),
+        pytest.param(
+            LEFT,
+            {"queries": [TASK]},
+            {"retried": True, "fingerprint": lambda: "another"},
+            [
+                ANOTHER_INPUT,
+                REJOINED,
+            ],
+            id="another-input-of-a-retry",
+        ),
+        pytest.param(
+            LEFT,
+            {"queries": [TASK]},
+            {"retried": True, "fingerprint": gone},
+            [
+                "The input cannot be read any more: FileNotFoundError: x.png",
+                REJOINED,
+            ],
+            id="no-input",
+        ),
+        pytest.param(
+            INTENT,
+            {"queries": [NOT_FOUND], "creates": [TASK]},
+            {},
+            ["No Kling task has the id af-0-0: the create is sent again", submitted("af-0-0")],
+            id="lost",
+        ),
+        pytest.param(INTENT, {"queries": [TASK]}, {}, [REJOINED], id="not-lost"),
+        pytest.param(
+            INTENT,
+            {"creates": [TASK]},
+            {"epoch": 1, "on_existing": OnExisting.RESUBMIT},
+            [f"{STOPPED}; on_existing='resubmit' goes on regardless", submitted("af-1-1")],
+            id="resubmit",
+        ),
+        pytest.param(
+            None,
+            {"creates": [LOST], "queries": [TASK]},
+            {},
+            ["Kling task T1 was made although the create ended in: said so; it is rejoined"],
+            id="answer-lost",
+        ),
+        pytest.param(
+            None,
+            {"creates": [fault("route")], "others": {"second": {"creates": [TASK]}}},
+            {},
+            ["Connection kling_default lacks the route (said so): the next one is used", submitted("af-0-0")],
+            id="fallback",
+        ),
+    ],
+)
+def test_log_says_what_was_found_and_what_follows(run, caplog, record, script, work, told):
+    with caplog.at_level(logging.INFO, "test"):
+        run(record, **script, work=work)
+    assert [row.getMessage() for row in caplog.records] == told
+
+
+def test_store_that_fails_is_told_at_each_try(run, monkeypatch, caplog):
+    def save(self, record):
+        if record.stage is Stage.SUBMITTED:
+            raise OSError("the store is away, Bearer sk-0123456789abcdef")
+
+    monkeypatch.setattr(Memory, "save", save)
+    with caplog.at_level(logging.WARNING, "test"):
+        run(creates=[TASK])
+    told = "Kling task T1 exists, but its record could not be saved: OSError: the store is away, Bearer ***"
+    assert [row.getMessage() for row in caplog.records] == [told] * 3
+    assert run.log == [("create", "af-0-0"), ("sleep", 2.0), ("sleep", 4.0)]
+
+
+UNKNOWN_HINT = (
+    "Look for that id, or for a task of that minute, in the gateway's console. If there is one, watch it with "
+    "KlingTaskSensor(kling_task_id=…). If there is none, or a second one may be paid, set "
+    'on_existing="resubmit" and clear the task. No retry is made by itself'
+)
+LOOK_UP_HINT = "No other was sent. The next try, or a clear, looks again before it sends one"
+FAIL = {"epoch": 1, "on_existing": OnExisting.FAIL}
+EXISTS = (
+    'Kling task T1 (image-expansion) was made before this task was cleared; on_existing="fail" stops here. Nothing was '
+    'sent. Use on_existing="reattach" to take it, or "resubmit" to pay for another'
+)
+
+
+def unknown(what):
+    return (
+        f"a task may exist and may have been billed: {what}, and the gateway kling at https://k cannot be asked for it "
+        f"by its external id af-0-0. {UNKNOWN_HINT}"
+    )
+
+
+def look_up_failed(what):
+    return (
+        f"a Kling task with the id af-0-0 may exist and be billed, for {what}; looking for it failed: said so. "
+        f"{LOOK_UP_HINT}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "script", "work", "told", "created"),
+    [
+        pytest.param(LEFT, {}, FAIL, EXISTS, Created.NO, id="exists"),
+        pytest.param(INTENT, {"queries": [TASK]}, FAIL, EXISTS, Created.NO, id="exists-unseen"),
+        pytest.param(
+            LEFT,
+            {"queries": [fault("server")]},
+            {},
+            "Kling task T1 was made, and asking for it failed: said so",
+            Created.MAY_EXIST,
+            id="cannot-be-asked-for",
+        ),
+        pytest.param(INTENT, {"queries": [NOT_FOUND], **BLIND}, {}, unknown(STOPPED), Created.MAY_EXIST, id="stopped"),
+        pytest.param(
+            None,
+            {"creates": [LOST], "queries": [NOT_FOUND], **BLIND},
+            {},
+            unknown("the create ended in: said so"),
+            Created.MAY_EXIST,
+            id="lost",
+        ),
+        pytest.param(
+            None,
+            {"creates": [fault("duplicate")], "queries": [NOT_FOUND]},
+            {},
+            unknown("the create ended in: said so"),
+            Created.MAY_EXIST,
+            id="duplicate-of-nobody",
+        ),
+        pytest.param(
+            None,
+            {"queries": [NOT_FOUND], "durable": False, **BLIND},
+            {"retried": True},
+            unknown("an earlier try or run may have submitted a task, and no record tells whether it did"),
+            Created.MAY_EXIST,
+            id="no-record",
+        ),
+        pytest.param(
+            INTENT,
+            {"queries": [fault("server")]},
+            {},
+            look_up_failed(STOPPED),
+            Created.MAY_EXIST,
+            id="look-up-of-intent",
+        ),
+        pytest.param(
+            None,
+            {"creates": [LOST], "queries": [fault("server")]},
+            {},
+            look_up_failed("the create ended in: said so"),
+            Created.MAY_EXIST,
+            id="look-up-of-create",
+        ),
+    ],
+)
+def test_fault_says_what_may_exist_and_what_to_do(run, record, script, work, told, created):
+    with pytest.raises(ApiFault) as raised:
+        run(record, **script, work=work)
+    assert (str(raised.value), raised.value.info.created) == (told, created)
+
+
+OVERTAKEN = "this process was overtaken: the task has been cleared and started anew since; "
+
+
+@pytest.mark.parametrize(
+    ("overtaken_at", "made"),
+    [("build", "nothing was sent"), ("submit", "it made the Kling task T1, which is billed")],
+)
+def test_process_that_was_overtaken_says_what_it_made(run, monkeypatch, overtaken_at, made):
+    def overtake(*_):
+        run.records.record = replace(LEFT, epoch=1, task_id="T2")
+        return ExpandRequest(image="https://x/y.png", up=0.5) if overtaken_at == "build" else TASK
+
+    monkeypatch.setattr(Kling, "submit", overtake if overtaken_at == "submit" else None)
+    with pytest.raises(ApiFault) as raised:
+        run(work={"build": overtake} if overtaken_at == "build" else {})
+    assert (str(raised.value), raised.value.info.created) == (OVERTAKEN + made, Created.NO)
+
+
+def test_record_that_others_keep_writing_is_given_up(run, caplog):
+    times = iter(range(9))
+
+    def build(external_id):
+        run.records.record = replace(REFUSED, at=NOW + next(times))
+        return ExpandRequest(image="https://x/y.png", up=0.5, external_task_id=external_id)
+
+    with caplog.at_level(logging.INFO, "test"), pytest.raises(ApiFault) as raised:
+        run(REFUSED, work={"build": build})
+    assert (raised.value.info.kind, raised.value.info.created) == (FaultKind.CONNECTION, Created.MAY_EXIST)
+    assert str(raised.value) == (
+        "another process of this task keeps writing its record. The next try takes up what the other one made"
+    )
+    told = "The record was changed by another process of this task: it is read again"
+    assert [row.getMessage() for row in caplog.records] == [told] * 3
+    assert run.creates() == []
+
+
+@pytest.mark.parametrize(
+    ("units", "price", "told"),
+    [
+        (8.0, 0.028, "about 8 units, $0.028 at Kling's list price"),
+        (None, 0.028, "no list price is known"),
+        (8.0, None, "no list price is known"),
+    ],
+)
+def test_estimate_needs_units_and_a_price(units, price, told):
+    assert estimate_text(SimpleNamespace(units=units, price=price)) == told

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
-from airflow_kling.lifecycle.wait import FAULT_BUDGETS, MAX_BACKOFF, Outcome, Wait
+from airflow_kling.lifecycle.wait import FAULT_BUDGETS, MAX_BACKOFF, Outcome, Wait, called_back_interval
 from airflow_kling.lifecycle.watch import watch
 
 START = 1_800_000_000.0
@@ -51,6 +51,14 @@ def test_status_decides_and_the_deadline_ends_only_what_runs(wait, status, outco
 def test_polls_are_jittered_by_a_tenth(dice, delay):
     wait = Wait("T1", poll_interval=10, deadline=START + 3600, uniform=lambda low, high: dice(low, high))
     assert wait.on_task(task("processing"), START).delay == pytest.approx(delay)
+
+
+@pytest.mark.parametrize(("dice", "delay"), [(min, 9), (max, 11)])
+def test_polls_after_a_fault_are_jittered_too_and_tell_it(dice, delay):
+    wait = Wait("T1", poll_interval=10, deadline=START + 3600, uniform=lambda low, high: dice(low, high))
+    away = fault("server")
+    decision = wait.on_fault(away, START)
+    assert (decision.delay, decision.fault) == (pytest.approx(delay), away)
 
 
 def test_polls_that_are_to_stay_together_are_not_jittered():
@@ -133,15 +141,19 @@ def test_each_odd_word_is_told_once(wait):
     for word in ("processing", "polishing", "polishing", "https://x/y?sign=hunter2", "polishing"):
         told += [text for _, text in wait.on_task(task("processing", word), START).notes if "status word" in text]
     assert len(told) == 2
-    assert "'polishing'" in told[0]
+    assert told[0] == "Kling task T1: status word 'polishing' is taken as running"
     assert "hunter2" not in told[1]
 
 
 def test_fault_is_warned_of_with_its_count(wait):
-    ((level, text),) = wait.on_fault(fault("server"), START).notes
-    assert level == logging.WARNING
-    assert "T1" in text
-    assert "1 of 10" in text
+    assert wait.on_fault(fault("server"), START).notes == (
+        (logging.WARNING, "Kling task T1: poll failed (1 of 10): said so"),
+    )
+
+
+@pytest.mark.parametrize(("seconds", "called_back"), [(5, 30), (10, 60), (15, 60), (60, 60), (300, 300)])
+def test_polls_are_rarer_beside_a_callback_and_never_rarer_than_a_minute_but_by_wish(seconds, called_back):
+    assert called_back_interval(seconds) == called_back
 
 
 # -- the loop of a worker ------------------------------------------------------------------------------------------
@@ -156,6 +168,7 @@ class Scripted:
         self.script = script
 
     def get_task(self, task_id, family):
+        assert (task_id, family) == ("T1", "image-expansion")
         entry = self.script.pop(0)
         if isinstance(entry, ApiFault):
             raise entry
@@ -197,4 +210,15 @@ def test_worker_stops_at_the_deadline_to_the_second(wait):
 def test_worker_logs_what_it_decides(wait, caplog):
     with caplog.at_level(logging.INFO, "test"):
         play(wait, "submitted", "submitted", fault("server"), "succeeded")
-    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "Kling task T1 is submitted"),
+        ("WARNING", "Kling task T1: poll failed (1 of 10): said so"),
+        ("INFO", "Kling task T1 is succeeded"),
+    ]
+
+
+@pytest.mark.parametrize(("believed", "polls"), [(True, 3), (False, 10)])
+def test_worker_bears_a_not_found_as_long_as_the_gateway_is_to_be_doubted(wait, monkeypatch, believed, polls):
+    monkeypatch.setattr(Scripted, "account", SimpleNamespace(lookup_by_external_id=believed))
+    decision, seconds, _ = play(wait, *[fault("not-found")] * 20)
+    assert (decision.outcome, len(seconds)) == (Outcome.FAULT, polls - 1)

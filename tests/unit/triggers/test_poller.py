@@ -276,7 +276,7 @@ async def test_secrets_backend_that_hangs_delays_no_other_and_is_asked_again(kli
 
     class Hanging:
         async def __aenter__(self):
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
         async def __aexit__(self, *_):
             pass

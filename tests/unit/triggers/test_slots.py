@@ -23,6 +23,12 @@ def _nothing_is_left_over():
     assert [queues for queues in slots._waiting.values() if queues] == []
 
 
+async def turns():
+    """Let everything run that waits for nothing but its turn."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def waiters(*ages, conn_id="a", woken):
     """Start one waiter per age; each writes its age into ``woken`` when it is woken."""
 
@@ -38,8 +44,7 @@ async def waiters(*ages, conn_id="a", woken):
 async def freed(count, conn_id="a"):
     for _ in range(count):
         slots.free(conn_id)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns()
 
 
 async def stop(tasks):
@@ -87,7 +92,7 @@ async def test_two_ends_at_once_wake_two():
     tasks = await waiters(1, 2, 3, woken=woken)
     slots.free("a")
     slots.free("a")
-    await asyncio.sleep(0.01)
+    await turns()
     assert woken == [1, 2]
     await stop(tasks)
 
@@ -106,7 +111,7 @@ async def test_waiter_that_is_leaving_is_passed_over():
     # As when its time is over in this very turn: done, and still in the queue.
     slots._waiting[asyncio.get_running_loop()]["a"][0][2].cancel()
     slots.free("a")
-    await asyncio.sleep(0.01)
+    await turns()
     assert woken == [2]
     await stop(tasks)
 
@@ -115,21 +120,35 @@ async def test_waiter_cancelled_before_the_end_leaves_the_place_to_the_next():
     woken = []
     tasks = await waiters(1, 2, woken=woken)
     tasks[0].cancel()
-    await asyncio.sleep(0.01)
+    await turns()
     await freed(1)
     assert woken == [2]
     await stop(tasks)
 
 
-@pytest.mark.parametrize("seconds", [0, -5, 0.01])
-async def test_time_that_is_over_ends_the_wait(seconds):
+@pytest.mark.parametrize("seconds", [0, -5])
+async def test_time_that_is_over_ends_the_wait_at_once(seconds):
     assert await slots.wait("a", 1.0, seconds) is False
+    slots.free("a")
+
+
+async def test_wait_ends_with_its_time_and_not_before(elapse):
+    waiting = asyncio.create_task(slots.wait("a", 1.0, LONG))
+    await turns()
+    await elapse(LONG - 1)
+    assert not waiting.done()
+    await elapse(2)
+    assert waiting.done()
+    assert await waiting is False
     slots.free("a")
 
 
 async def test_end_without_waiters_is_not_kept_for_later():
     slots.free("a")
-    assert await slots.wait("a", 1.0, 0.01) is False
+    waiting = asyncio.create_task(slots.wait("a", 1.0, LONG))
+    await turns()
+    assert not waiting.done()
+    await stop([waiting])
 
 
 async def test_queue_that_is_woken_empty_serves_who_comes_in_the_same_turn():
@@ -156,14 +175,13 @@ def test_loops_are_apart():
     async def free():
         slots.free("a")
 
-    async def wait():
-        return await slots.wait("a", 1.0, 0.02)
-
     try:
-        waiting = first.create_task(wait())
-        first.run_until_complete(asyncio.sleep(0))
+        waiting = first.create_task(slots.wait("a", 1.0, LONG))
+        first.run_until_complete(turns())
         second.run_until_complete(free())
-        assert first.run_until_complete(waiting) is False
+        first.run_until_complete(turns())
+        assert not waiting.done()
+        first.run_until_complete(stop([waiting]))
     finally:
         first.close()
         second.close()
@@ -206,7 +224,7 @@ async def test_trigger_whose_time_has_come_fires_at_once_and_gives_the_wait_back
 
 async def test_trigger_fires_early_when_a_task_of_the_connection_ends():
     running = asyncio.create_task(events(trigger()))
-    await asyncio.sleep(0.01)
+    await turns()
     assert not running.done()
     await freed(1)
     assert len(await running) == 1
@@ -214,7 +232,7 @@ async def test_trigger_fires_early_when_a_task_of_the_connection_ends():
 
 async def test_trigger_that_is_cancelled_leaves_the_queue():
     running = asyncio.create_task(events(trigger()))
-    await asyncio.sleep(0.01)
+    await turns()
     await stop([running])
 
 
@@ -223,7 +241,7 @@ async def test_end_of_a_watched_task_wakes_the_oldest(serve, connect):
 
     connect(serve("succeed"), "a")
     waiting = [asyncio.create_task(events(trigger(since=since))) for since in (2.0, 1.0)]
-    await asyncio.sleep(0.01)
+    await turns()
     watch = KlingTaskTrigger("T1", "image-expansion", "a", 10.0, 4e9)
     assert [event.payload["outcome"] async for event in watch.run()] == ["succeeded"]
     assert (await waiting[1])[0]["since"] == 1.0
@@ -236,10 +254,10 @@ async def test_watch_that_gives_up_wakes_nobody(serve, connect):
 
     connect(serve("processing"), "a")
     waiting = asyncio.create_task(events(trigger()))
-    await asyncio.sleep(0.01)
+    await turns()
     watch = KlingTaskTrigger("T1", "image-expansion", "a", 10.0, 0.0)
     assert [event.payload["outcome"] async for event in watch.run()] == ["timed-out"]
-    await asyncio.sleep(0.01)
+    await turns()
     woken = waiting.done()
     await stop([waiting])
     assert not woken
@@ -253,9 +271,9 @@ async def test_watch_that_a_callback_overtakes_wakes_the_oldest(serve, connect, 
     waiting = asyncio.create_task(events(trigger()))
     watch = KlingTaskTrigger("T1", "image-expansion", "a", 10.0, 4e9, called_back)
     watching = asyncio.create_task(anext(watch.run()))
-    await asyncio.sleep(0.01)
+    await turns()
     await stop([watching])
-    await asyncio.sleep(0.01)
+    await turns()
     woken = waiting.done()
     await stop([waiting])
     assert woken is called_back
