@@ -49,7 +49,9 @@ def interpreter(version: str) -> str:
 
 
 FOUND = {version: interpreter(version) for version in sorted({row[0] for row in LANES.values()})}
-each_lane = nox.parametrize(("python", "lane"), [nox.param(FOUND[row[0]], name, id=name) for name, row in LANES.items()])
+each_lane = nox.parametrize(
+    ("python", "lane"), [nox.param(FOUND[python], name, id=name) for name, (python, _, _) in LANES.items()]
+)
 
 
 def install(session: nox.Session, lane: str, *what: str) -> None:
@@ -85,7 +87,8 @@ def stranger(session: nox.Session, lane: str) -> None:
 def build(session: nox.Session) -> str:
     """Return the path of the checkout's wheel, built anew."""
     folder = Path(session.create_tmp()).resolve()
-    session.run_install("uv", "build", "--quiet", "--wheel", "--clear", "--out-dir", str(folder), str(ROOT), external=True)
+    command = ["uv", "build", "--quiet", "--wheel", "--clear", "--out-dir", str(folder), str(ROOT)]
+    session.run_install(*command, external=True)
     (wheel,) = folder.glob("*.whl")
     return str(wheel)
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "versions.md"
 START, END = "<!-- lanes:start", "<!-- lanes:end -->"
 FAILED = ("failures", "errors")
+NOT_RUN = "not run"
 
 
 def keep(folder: Path, lane: str, kind: str, **told: object) -> None:
@@ -44,7 +45,7 @@ def keep_tests(folder: Path, lane: str, report: Path) -> int:
     :param report: pytest's.
     """
     suites = ElementTree.parse(report).getroot().iter("testsuite")
-    counts = {name: 0 for name in ("tests", "skipped", *FAILED)}
+    counts = dict.fromkeys(("tests", "skipped", *FAILED), 0)
     for suite in suites:
         counts = {name: count + int(suite.attrib[name]) for name, count in counts.items()}
     keep(folder, lane, "tests", **counts)
@@ -69,11 +70,13 @@ def table(folder: Path, lanes: list[str]) -> str:
         failed = sum(tests.get(name, 0) for name in FAILED)
         cells = [
             lane,
-            ran_on.get("apache-airflow", "–"),
-            ran_on.get("python", "–"),
-            f"{tests['tests'] - tests['skipped'] - failed:,}" + f", {failed} failed" * bool(failed) if tests else "–",
-            str(tests.get("skipped", "–")),
-            "passed" if stranger else "–",
+            ran_on.get("apache-airflow", NOT_RUN),
+            ran_on.get("python", NOT_RUN),
+            f"{tests['tests'] - tests['skipped'] - failed:,}" + f", {failed} failed" * bool(failed)
+            if tests
+            else NOT_RUN,
+            str(tests.get("skipped", NOT_RUN)),
+            "passed" if stranger else NOT_RUN,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([_when(days), "", *lines])

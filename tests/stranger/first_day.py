@@ -2,7 +2,7 @@
 What a new user does on the first day, with the wheel, in a clean environment and an empty folder.
 
 ``python first_day.py README.md`` writes the README's DAG down word for word, starts the emulator, and runs the DAG with
-``airflow standalone``. ``KLING_S3`` is a command that serves S3 at the port that is given to it, for a DAG with a bucket.
+``airflow standalone``. ``KLING_S3`` is a command that serves S3 at the port after it, for a DAG with a bucket.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ class Place:
     def put(self, uri, content):
         if self.s3:
             key = urlsplit(uri)
-            for path, body in ((f"/{key.hostname}", None), (f"/{key.hostname}{key.path}", content)):
-                DIRECT.open(urllib.request.Request(self.s3 + path, data=body, method="PUT"), timeout=30).close()
+            for path, body in ((f"/{key.hostname}", b""), (f"/{key.hostname}{key.path}", content)):
+                self._ask("PUT", path, body)
         else:
             (HERE / uri).parent.mkdir(parents=True, exist_ok=True)
             (HERE / uri).write_bytes(content)
@@ -144,15 +144,17 @@ class Place:
             found = {str(path): path.read_bytes() for path in (HERE / uri).glob("*.*") if path.is_file()}
         else:
             place = urlsplit(uri)
-            bucket = f"{self.s3}/{place.hostname}"
-            listed = self._get(f"{bucket}?list-type=2&prefix={place.path.lstrip('/')}")
+            listed = self._ask("GET", f"/{place.hostname}?list-type=2&prefix={place.path.lstrip('/')}")
             keys = [item.text for item in ElementTree.fromstring(listed).iter() if item.tag.endswith("}Key")]
-            found = {key: self._get(f"{bucket}/{key}") for key in keys}
+            found = {key: self._ask("GET", f"/{place.hostname}/{key}") for key in keys}
         return {Path(name).suffix: content for name, content in found.items()}
 
-    @staticmethod
-    def _get(url):
-        with DIRECT.open(url, timeout=30) as answer:
+    def _ask(self, method, path, body=None):
+        # The server asks who it is, and believes it.
+        headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"}
+        headers["Content-Type"] = "application/octet-stream"
+        asked = urllib.request.Request(self.s3 + path, body, headers, method=method)
+        with DIRECT.open(asked, timeout=30) as answer:
             return answer.read()
 
 
@@ -204,7 +206,8 @@ def main(readme):
         emulator = started(environment, "emulator", str(BIN / "airflow-kling"), "emulator", "--port", "0")
         printed = stack.enter_context(emulator)
         line = re.compile(r"export (AIRFLOW_CONN_KLING_DEFAULT=.*)\n")
-        (name, _, connection) = shlex.split(wait("emulator", lambda: line.search(printed.read_text()))[1])[0].partition("=")
+        (exported,) = shlex.split(wait("the emulator", lambda: line.search(printed.read_text()))[1])
+        name, _, connection = exported.partition("=")
         environment[name] = connection
 
         told = json.loads(run(environment, sys.executable, "-c", ASK, str(dag_file)).splitlines()[-1])
