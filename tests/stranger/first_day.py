@@ -94,6 +94,10 @@ def run(environment, *command):
     return done.stdout
 
 
+def tail(log):
+    return f"-- {log.relative_to(HERE)}\n{log.read_text(errors='replace')[-4000:]}"
+
+
 @contextmanager
 def started(environment, name, *command):
     """Run a command beside the rest; gives the file that it prints to, and ends it with all its children."""
@@ -105,7 +109,7 @@ def started(environment, name, *command):
     try:
         yield log
     except BaseException:
-        print(f"-- {log.name}\n{log.read_text(errors='replace')[-6000:]}", flush=True)
+        print(tail(log), flush=True)
         raise
     finally:
         for sign in (signal.SIGTERM, signal.SIGKILL):
@@ -241,7 +245,8 @@ def main(readme):
         run(environment, str(BIN / "airflow"), "dags", "trigger", dag_id)
         step("the run has begun")
         (state,) = wait("the run ends", lambda: {"success", "failed"} & set(state_of(dag_id) or ()))
-        assert state == "success", state
+        logs = sorted((HERE / "airflow" / "logs").rglob(f"dag_id={dag_id}/**/*.log"))
+        assert state == "success", "\n".join(map(tail, logs))
         check_results(place, tasks)
 
         step("airflow-kling doctor")
