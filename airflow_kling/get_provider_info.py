@@ -62,13 +62,20 @@ def get_provider_info() -> dict[str, object]:
             {
                 "integration-name": "Kling",
                 "external-doc-url": "https://kling.ai/document-api",
+                "logo": "/kling/static/logo.svg",
                 "tags": ["service"],
             }
         ],
         "hooks": [{"integration-name": "Kling", "python-modules": ["airflow_kling.hooks.kling"]}],
         "operators": [{"integration-name": "Kling", "python-modules": ["airflow_kling.operators.kling"]}],
         "sensors": [{"integration-name": "Kling", "python-modules": ["airflow_kling.sensors.kling"]}],
-        "triggers": [{"integration-name": "Kling", "python-modules": ["airflow_kling.triggers.kling"]}],
+        "triggers": [
+            {
+                "integration-name": "Kling",
+                "python-modules": ["airflow_kling.triggers.kling", "airflow_kling.triggers.batch"],
+            }
+        ],
+        # No "plugins": the entry point airflow.plugins makes an instance of ours, this would take the class as it is.
         "extra-links": [
             "airflow_kling.operators.links.KlingTaskLink",
             "airflow_kling.operators.links.KlingFilesLink",

@@ -26,6 +26,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_logo = html_favicon = "../airflow_kling/plugins/static/logo.svg"
 html_title = f"airflow-provider-kling {version}"
 html_copy_source = False
 html_theme_options = {
