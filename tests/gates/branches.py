@@ -16,7 +16,9 @@ ROOMS = ("api", "media", "lifecycle")
 def main() -> int:
     """Tell what is covered of each room; returns the exit code."""
     report = subprocess.run(
-        [sys.executable, "-m", "coverage", "json", "-q", "-o", "-"], stdout=subprocess.PIPE, check=True
+        [sys.executable, "-m", "coverage", "json", "-q", "--fail-under=0", "-o", "-"],
+        stdout=subprocess.PIPE,
+        check=True,
     )
     files = json.loads(report.stdout)["files"]
     failed = False

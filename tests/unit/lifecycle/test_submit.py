@@ -1016,6 +1016,36 @@ def test_list_is_not_waited_for_where_the_time_of_the_create_is_not_known(run):
     assert "sleep" not in [entry[0] for entry in run.log]
 
 
+def test_intent_holds_all_that_the_next_try_needs(run):
+    work = {"epoch": 1, "source_size": (400, 300), "origin": {"dag_id": "d"}}
+    with pytest.raises(Killed):
+        run(survive_clear=True, creates=[Killed()], work=work)
+    facts = {"source_size": (400, 300), "family": "image-expansion", "origin": {"dag_id": "d"}}
+    assert run.records.record == Record(Stage.INTENT, "af-0-0", "kling_default", "print", 1, 0, NOW, **facts)
+
+
+def test_input_that_was_refused_is_on_record_as_not_sent(run):
+    def build(external_id):
+        raise InputFault("image", "x.png", "an existing file", "check the path")
+
+    with pytest.raises(InputFault):
+        run(survive_clear=True, others={"second": {}}, work={"epoch": 2, "build": build})
+    assert run.records.record == Record(Stage.REFUSED, "af-0-0", "second", "", 2, 0, NOW)
+
+
+def test_lost_create_keeps_its_generation(run):
+    run(replace(INTENT, generation=3), queries=[NOT_FOUND], creates=[TASK])
+    assert (run.creates(), run.records.record.generation) == (["af-0-0"], 3)
+
+
+def test_connection_of_the_last_create_is_known(run):
+    run(creates=[fault("route")], others={"second": {"creates": [TASK]}})
+    assert run.submission.kling_conn_id == "second"
+    with pytest.raises(ApiFault):
+        run(LEFT, queries=[fault("server")], others={"second": {}})
+    assert run.submission.kling_conn_id == "kling_default"
+
+
 # -- what is said ------------------------------------------------------------------------------------------------------
 
 STOPPED = "an earlier try was stopped between sending the create and knowing its end"

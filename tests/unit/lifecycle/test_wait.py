@@ -66,6 +66,10 @@ def test_polls_that_are_to_stay_together_are_not_jittered():
     assert wait.on_task(task("processing"), START, jitter=False).delay == 10
 
 
+def test_however_little_is_left_is_waited_for(wait):
+    assert wait.on_task(task("processing"), START + 3599.5).delay == 0.5
+
+
 def test_last_poll_is_at_the_deadline(wait):
     assert wait.on_task(task("processing"), START + 3597).delay == 3
     assert wait.on_task(task("processing"), START + 3600).outcome is Outcome.TIMED_OUT
@@ -128,6 +132,11 @@ def test_log_speaks_of_changes_and_not_of_polls(wait):
     words = ["submitted", "submitted", "processing", "processing", "succeeded"]
     levels = [[level for level, _ in wait.on_task(task(word), START).notes] for word in words]
     assert levels == [[logging.INFO], [logging.DEBUG], [logging.INFO], [logging.DEBUG], [logging.INFO]]
+
+
+@pytest.mark.parametrize(("word", "now"), [("failed", START), ("processing", START + 3600)])
+def test_end_is_told_with_what_was_seen_last(wait, word, now):
+    assert wait.on_task(task(word), now).notes == ((logging.INFO, f"Kling task T1 is {word}"),)
 
 
 def test_known_status_is_not_announced_again():
