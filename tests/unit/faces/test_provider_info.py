@@ -13,7 +13,6 @@ from pathlib import Path
 import airflow
 import jsonschema
 import pytest
-from airflow.triggers.base import BaseTrigger
 
 from airflow_kling.get_provider_info import CONNECTION_FIELDS, get_provider_info
 
@@ -62,20 +61,6 @@ def test_modules_exist_and_hold_what_they_promise(kind):
                 if inspect.isclass(item) and item.__module__.startswith("airflow_kling.")
             ]
             assert any(item.__name__.startswith("Kling") for item in own)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_module_of_the_kind_is_forgotten(kind):
-    told = {name for row in get_provider_info()[kind] for name in row["python-modules"]}
-    there = {f"airflow_kling.{kind}.{path.stem}" for path in (ROOT / "airflow_kling" / kind).glob("kling*.py")}
-    if kind == "triggers":  # no module exports those of all others, as with operators
-        names = (f"airflow_kling.triggers.{path.stem}" for path in (ROOT / "airflow_kling" / kind).glob("*.py"))
-        there = {name for name in names if any(map(_is_own_trigger, vars(importlib.import_module(name)).values()))}
-    assert told == there
-
-
-def _is_own_trigger(item):
-    return inspect.isclass(item) and issubclass(item, BaseTrigger) and item.__module__.startswith("airflow_kling.")
 
 
 def test_connection_type_is_that_of_its_hook():
