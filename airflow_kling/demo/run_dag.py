@@ -29,7 +29,14 @@ def main(dag_id: str, conf: str, result_file: str) -> int:
     instances = run.get_task_instances()
     if str(run.state) != "success" or not instances:
         return 1
-    results = {task_id: instances[0].xcom_pull(task_ids=task_id) for task_id in dag.task_ids}
+    results: dict[str, Any] = dict.fromkeys(dag.task_ids)
+    # One by one, for Airflow 3.1 cannot pull those of a mapped task at once.
+    for instance in sorted(instances, key=lambda instance: int(instance.map_index)):
+        result = instance.xcom_pull(task_ids=instance.task_id, map_indexes=instance.map_index)
+        if instance.map_index < 0:
+            results[instance.task_id] = result
+        elif result is not None:
+            results[instance.task_id] = [*(results[instance.task_id] or ()), result]
     Path(result_file).write_text(json.dumps(results, indent=2, default=list) + "\n")
     return 0
 

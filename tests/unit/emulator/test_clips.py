@@ -88,8 +88,11 @@ def test_clip_decodes_to_what_was_asked(tmp_path, photographs):
     picture, path = photograph(photographs), tmp_path / "a.mp4"
     assert clips.write_clip(path, clips.camera_move(picture, (240, 160), 49)) == 49
     stream, seconds, frames = decoded(path)
+    # PyAV 19 tells it of an open clip alone.
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == 24
 
-    assert (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 24)
+    assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
     assert (stream.width, stream.height, len(frames)) == (240, 160, 49)
     assert abs(seconds - 2) < 0.1
     assert difference(frames[0], picture) < 6
