@@ -19,16 +19,22 @@ nox.options.sessions = ["lane", "stranger"]
 
 NEXT = ["apache-airflow>=3.4.0b1", "apache-airflow-core>=3.4.0b1", "apache-airflow-task-sdk>=1.4.0b1"]
 
-#: Lane -> Python, what pip is told of Airflow, and the constraints.
-LANES: dict[str, tuple[str, list[str], str | None]] = {
-    "lowest": ("3.11", ["apache-airflow==2.11.0"], "constraints/lowest.txt"),
-    "2.11": ("3.11", ["apache-airflow>=2.11,<2.12"], "constraints/airflow-2.11.txt"),
-    "3.0": ("3.12", ["apache-airflow>=3.0,<3.1"], "constraints/airflow-3.0.txt"),
-    "3.1": ("3.13", ["apache-airflow>=3.1,<3.2"], "constraints/airflow-3.1.txt"),
-    "3.2": ("3.12", ["apache-airflow>=3.2,<3.3"], "constraints/airflow-3.2.txt"),
-    "3.3": ("3.11", ["apache-airflow>=3.3,<3.4"], "constraints.txt"),
-    "newest": ("3.13", ["apache-airflow"], None),
-    "pre-release": ("3.13", ["--prerelease=if-necessary-or-explicit", *NEXT], None),
+#: Airflow -> Pythons, what pip is told of it, and the constraints.
+VERSIONS: dict[str, tuple[list[str], list[str], str | None]] = {
+    "lowest": (["3.11"], ["apache-airflow==2.11.0"], "constraints/lowest.txt"),
+    "2.11": (["3.11", "3.12"], ["apache-airflow>=2.11,<2.12"], "constraints/airflow-2.11.txt"),
+    "3.0": (["3.12", "3.11"], ["apache-airflow>=3.0,<3.1"], "constraints/airflow-3.0.txt"),
+    "3.1": (["3.13", "3.11", "3.12"], ["apache-airflow>=3.1,<3.2"], "constraints/airflow-3.1.txt"),
+    "3.2": (["3.12", "3.11", "3.13"], ["apache-airflow>=3.2,<3.3"], "constraints/airflow-3.2.txt"),
+    "3.3": (["3.11", "3.12"], ["apache-airflow>=3.3,<3.4"], "constraints.txt"),
+    "newest": (["3.13"], ["apache-airflow"], None),
+    "pre-release": (["3.13"], ["--prerelease=if-necessary-or-explicit", *NEXT], None),
+}
+#: Lane -> Python, Airflow and constraints. Those of an Airflow's other Pythons have their names behind it.
+LANES = {
+    f"{name}-py{python}" if number else name: (python, airflow, constraints)
+    for name, (pythons, airflow, constraints) in VERSIONS.items()
+    for number, python in enumerate(pythons)
 }
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "artefacts" / "lanes"
