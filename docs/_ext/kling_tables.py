@@ -51,10 +51,13 @@ def _errors() -> str:
 
 def _families() -> str:
     from airflow_kling.api.families import FAMILIES
+    from airflow_kling.operators import kling
 
+    operators = {getattr(getattr(kling, name), "family", None): name for name in reversed(kling.__all__)}
     rows = [
         [
             f"`{family.name}`",
+            f"`{operators.get(family.name, 'KlingTaskOperator')}`",
             family.kind.value,
             f"`{family.route}`",
             "one per output" if family.slots_per_output else "1",
@@ -62,7 +65,7 @@ def _families() -> str:
         ]
         for family in FAMILIES.values()
     ]
-    return _markdown(["family", "makes", "route", "slots", "found by external id"], rows)
+    return _markdown(["family", "operator", "makes", "route", "slots", "found by external id"], rows)
 
 
 def _gateways() -> str:
