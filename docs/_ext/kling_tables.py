@@ -53,19 +53,20 @@ def _families() -> str:
     from airflow_kling.api.families import FAMILIES
     from airflow_kling.operators import kling
 
-    operators = {getattr(getattr(kling, name), "family", None): name for name in reversed(kling.__all__)}
+    single = [name for name in kling.__all__ if "Batch" not in name]
+    operators = {getattr(getattr(kling, name), "family", None): f"`{name}`" for name in single}
     rows = [
         [
             f"`{family.name}`",
-            f"`{operators.get(family.name, 'KlingTaskOperator')}`",
+            operators.get(family.name, "–"),
             family.kind.value,
             f"`{family.route}`",
-            "one per output" if family.slots_per_output else "1",
+            "`n`" if family.slots_per_output else "1",
             "yes" if family.lookup_by_external_id else "no",
         ]
         for family in FAMILIES.values()
     ]
-    return _markdown(["family", "operator", "makes", "route", "slots", "found by external id"], rows)
+    return _markdown(["family", "its operator", "makes", "route", "slots", "by our id"], rows)
 
 
 def _gateways() -> str:
