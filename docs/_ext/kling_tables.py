@@ -58,7 +58,7 @@ def _families() -> str:
     rows = [
         [
             f"`{family.name}`",
-            operators.get(family.name, "–"),
+            operators.get(family.name, "none"),
             family.kind.value,
             f"`{family.route}`",
             "`n`" if family.slots_per_output else "1",
