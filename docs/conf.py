@@ -37,4 +37,5 @@ html_theme_options = {
 
 add_module_names = False
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the docstrings say types, units and limits
+autodoc_typehints = "description"  # beside each parameter that the docstring tells of, with its units and limits
+autodoc_typehints_description_target = "documented"

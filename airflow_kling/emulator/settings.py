@@ -38,7 +38,8 @@ class EmulatorSettings:
     :param key_pairs: AccessKey to SecretKey.
     :param pictures: ``real`` expands each picture, ``canned`` answers with the same tiny one (for load tests).
     :param clips: ``real`` films each picture, ``canned`` answers with the same tiny one, as canned pictures do.
-    :param engine: How real pictures are continued, see :func:`airflow_kling.emulator.pictures.expand`.
+    :param engine: How real pictures are continued: ``patchmatch`` paints them on, ``reflect`` mirrors them, which is
+        quicker; ``auto`` takes the first where it is installed.
     :param virtual_clock: Whether time stands still except when it is advanced.
     :param seed: Of the pictures and of faults with a probability.
     :param stall_seconds: How long a stalled answer is held back.

@@ -28,7 +28,7 @@ def kling_emulator() -> Iterator[EmulatorServer]:
 
 @pytest.fixture
 def kling_emulator_factory() -> Iterator[Callable[..., EmulatorServer]]:
-    """Starts emulators with given :class:`EmulatorSettings`; all of them stop after the test."""
+    """Starts emulators with given :class:`~airflow_kling.emulator.settings.EmulatorSettings`, until the test ends."""
     from airflow_kling.emulator.server import EmulatorServer
 
     with ExitStack() as stack:

@@ -129,7 +129,8 @@ class KlingHook(HttpHook):
         """
         Create a task. It bills, and cannot be cancelled.
 
-        :param request: A checked request, e.g. ``airflow_kling.api.models.ExpandRequest``.
+        :param request: A checked request, e.g. :class:`~airflow_kling.api.models.ExpandRequest`.
+        :raises KlingInputError: for a request or a connection that Kling would refuse, or has refused.
         :raises KlingError: of the class that the answer's code asks for.
         """
         with errors_for("submit"):
@@ -217,19 +218,37 @@ class KlingHook(HttpHook):
         return self.get_task(end.task_id, end.family)
 
     async def asubmit(self, request: TaskRequest) -> Task:
-        """Create a task, as :meth:`submit`; never from a trigger, which Airflow may run twice."""
+        """
+        Create a task, as :meth:`submit`; never from a trigger, which Airflow may run twice.
+
+        :param request: A checked request.
+        :raises KlingError: as there.
+        """
         with errors_for("submit"):
             async with self.async_client() as client:
                 return await client.submit(request)
 
     async def aget_task(self, task_id: str, family: str = IMAGE_EXPANSION) -> Task:
-        """Return a task, as :meth:`get_task`."""
+        """
+        Return a task, as :meth:`get_task`.
+
+        :param task_id: Kling's id, or the external id where the gateway looks those up.
+        :param family: Name of the task's family.
+        :raises KlingError: as there.
+        """
         with errors_for(f"task {shown(task_id)}"):
             async with self.async_client() as client:
                 return await client.get_task(task_id, family)
 
     async def alist_tasks(self, family: str = IMAGE_EXPANSION, page: int = 1, page_size: int = 30) -> list[Task]:
-        """Return a page of tasks, as :meth:`list_tasks`."""
+        """
+        Return a page of tasks, as :meth:`list_tasks`.
+
+        :param family: Name of the family.
+        :param page: From 1 to 1,000.
+        :param page_size: From 1 to 500.
+        :raises KlingError: as there.
+        """
         with errors_for(f"list of {family}"):
             async with self.async_client() as client:
                 return await client.list_tasks(family, page, page_size)

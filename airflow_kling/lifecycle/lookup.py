@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from airflow_kling.api.calls import MAX_PAGE_SIZE, READ_TIMEOUT
+from airflow_kling.api.families import get_family
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.models import Task
 from airflow_kling.lifecycle.client import Client
@@ -35,7 +36,8 @@ def look_up(
     """
     Return the task of that id, None where certainly none has it.
 
-    A task that is found counts on every gateway; that none is found only where the gateway is believed.
+    A task that is found counts on every gateway; that none is found only where the gateway is believed, and where the
+    documents say that the family is looked up so.
 
     :param client: The account to ask.
     :param family: Name of the family.
@@ -46,7 +48,7 @@ def look_up(
     :raises CannotTell: where nothing is found, and that proves nothing.
     :raises ApiFault: where the look-up itself fails.
     """
-    believed = client.account.lookup_by_external_id
+    believed = client.account.lookup_by_external_id and get_family(family).lookup_by_external_id
     try:
         task = client.get_task(external_id, family)
     except ApiFault as fault:

@@ -27,7 +27,7 @@ class KlingTaskBaseOperator(KlingTaskLife):
     """
     Make one remote task once, wait for it and store what it made.
 
-    Returns the manifest (see ``airflow_kling.lifecycle.collect.manifest``); besides, XCom ``task_id`` and ``uris``.
+    Returns the manifest (see :func:`airflow_kling.lifecycle.collect.manifest`); besides, XCom ``task_id`` and ``uris``.
     Assets among the ``outlets`` get an event with place, size and checksum of the files, task id and units in its
     extra; an alias gets an asset for each file.
 
@@ -40,10 +40,11 @@ class KlingTaskBaseOperator(KlingTaskLife):
         remote task's id and the output's position. (templated)
     :param wait_for_completion: Whether to wait until the task ends. Otherwise the manifest of the submitted task is
         returned at once, for a ``KlingTaskSensor`` to watch.
-    :param deferrable: Whether to wait in the triggerer and hold no worker.
-    :param poll_interval: Seconds between polls.
-    :param timeout: Seconds of one wait; counted anew when a retry rejoins the task.
-    :param submit_timeout: Seconds to wait for a free slot of the account.
+    :param deferrable: Whether to wait in the triggerer and hold no worker; by default as ``[operators]
+        default_deferrable`` says.
+    :param poll_interval: Seconds between polls, above 0.
+    :param timeout: Seconds of one wait, above 0; counted anew when a retry rejoins the task.
+    :param submit_timeout: Seconds to wait for a free slot of the account, above 0.
     :param on_existing: What a rerun or a clear does with the task that an earlier one made: ``reattach`` takes it, and
         makes another only where it failed, expired, or was made from another input; ``resubmit`` makes another, once
         per clear; ``fail`` stops. A retry always takes it.
@@ -57,7 +58,12 @@ class KlingTaskBaseOperator(KlingTaskLife):
         polls alone tell, at their usual pace. (templated)
     :param extra_body: Fields of the wire that the operator does not know yet. (templated)
     :param include_urls: Whether the manifest holds the signed links, which XCom then shows.
-    :raises KlingInputError: at parse time for a value that no rendering can mend.
+    :raises KlingInputError: naming field, value, limit and what to do: when the DAG is parsed, for a value that no
+        rendering can mend, else before anything is sent.
+    :raises KlingSubmissionUnknown: where a task may have been made and billed, and nothing can tell.
+    :raises KlingTaskFailed: where the task ended as failed.
+    :raises KlingTaskTimeout: where it had not ended within ``timeout``; it goes on, and a retry rejoins it.
+    :raises KlingError: of the class that the answer's code asks for.
     """
 
     family: str

@@ -45,6 +45,10 @@ class KlingBatchOperator(KlingTaskBaseOperator):
         pictures. By default as many as the account gives.
     :param budget: Units by list price that the batch may cost, over all its tries: what would exceed it is not begun.
     :param min_success_ratio: Share of the rows that must succeed, 0-1; with fewer the task fails, once all is done.
+    :raises KlingInputError: for a parameter that no batch takes, and for images that cannot be listed.
+    :raises KlingTransientError: where too few succeeded, and a retry can go on.
+    :raises KlingTaskFailed: where too few succeeded, and none can.
+    :raises KlingError: of the class of what stopped the batch: key, account, budget, a route that is missing.
     """
 
     row_fields: ClassVar[Sequence[str]] = ()

@@ -24,10 +24,10 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     Give a picture more canvas (Kling's image expansion): by ratios, or by what it shall become.
 
     Say ``aspect_ratio="16:9"``, a ``size``, or ``pixels`` for each side, and the picture is read, cut and expanded in
-    as many remote tasks ("passes") as Kling's limit of three times the area needs, each planned from the picture that
-    the last one made. The final picture is cut to the aspect, to a pixel, where it is stored, and its row in the
-    manifest then says ``edited``. With several passes the manifest's ``task_id`` is the last one's, ``passes`` has all
-    of them, and ``units`` is their sum. A picture that needs no pass is stored as it is, and nothing is paid.
+    as many remote tasks ("passes", at most four) as Kling's limit of three times the area needs, each planned from the
+    picture that the last one made. The final picture is cut to the aspect, to a pixel, where it is stored, and its row
+    in the manifest then says ``edited``. With several passes the manifest's ``task_id`` is the last one's, ``passes``
+    has all of them, and ``units`` is their sum. A picture that needs no pass is stored as it is, and nothing is paid.
     ``border`` in a row is where the source lies in that picture: left, top, right and bottom as shares of it, outside
     of 0 to 1 where the source is cut.
 

@@ -25,7 +25,7 @@ class KlingTaskOperator(KlingTaskBaseOperator):
     Nothing of the fields is checked but ``n`` and what they take from elsewhere. Beside the parameters below it takes
     those of :class:`~airflow_kling.operators.base.KlingTaskBaseOperator`.
 
-    :param family: Name of the family, see :data:`airflow_kling.api.families.FAMILIES`. (templated)
+    :param family: Name of the family, one of :data:`airflow_kling.api.families.FAMILIES`. (templated)
     :param fields: The body by the wire's names. Another operator's output in it, at any depth, becomes the clip's id
         under a key that ends in ``video_id``, and elsewhere the first output's link. Under a picture's name (``image``,
         ``image_tail``, ``mask``, ``human_image``, …) a path or storage URI is read. (templated)

@@ -46,8 +46,13 @@ class KlingTaskSensor(BaseSensorOperator):
     :param output_path: Folder or prefix for the results; without one nothing is stored. (templated)
     :param output_name: What the files are called, without their ending: a text with ``{task_id}`` and ``{index}``.
         (templated)
-    :param deferrable: Whether to wait in the triggerer and hold no worker.
+    :param deferrable: Whether to wait in the triggerer and hold no worker; by default as ``[operators]
+        default_deferrable`` says.
     :param include_urls: Whether the manifest holds the signed links, which XCom then shows.
+    :param poke_interval: Seconds between polls. ``timeout``, in seconds, and all else are Airflow's own.
+    :raises AirflowSensorTimeout: where the task had not ended within ``timeout``; it goes on.
+    :raises KlingTaskFailed: where it failed, or the account does not know it.
+    :raises KlingError: where it could not be watched any longer, or a result cannot be stored.
     """
 
     template_fields: Sequence[str] = ("kling_task_id", "family", "kling_conn_id", "output_path", "output_name")

@@ -15,8 +15,8 @@ class KlingTaskTrigger(BaseTrigger):
     """
     Wait until a task ends, its deadline passes, or it cannot be watched any longer.
 
-    It shares its polls with all triggers of its connection and family. Its arguments and its event carry ids and
-    numbers only.
+    It shares its polls with all triggers of its connection and family. Its arguments and its event carry ids, numbers
+    and the vendor's words only; :func:`~airflow_kling.lifecycle.end.read_event` reads the event.
 
     :param kling_task_id: The remote task; not ``task_id``, which the triggerer sets to that of Airflow's task.
     :param family: Name of its family.

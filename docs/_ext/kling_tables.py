@@ -51,18 +51,22 @@ def _errors() -> str:
 
 def _families() -> str:
     from airflow_kling.api.families import FAMILIES
+    from airflow_kling.operators import kling
 
+    single = [name for name in kling.__all__ if "Batch" not in name]
+    operators = {getattr(getattr(kling, name), "family", None): f"`{name}`" for name in single}
     rows = [
         [
             f"`{family.name}`",
+            operators.get(family.name, "none"),
             family.kind.value,
             f"`{family.route}`",
-            "one per output" if family.slots_per_output else "1",
+            "`n`" if family.slots_per_output else "1",
             "yes" if family.lookup_by_external_id else "no",
         ]
         for family in FAMILIES.values()
     ]
-    return _markdown(["family", "makes", "route", "slots", "found by external id"], rows)
+    return _markdown(["family", "its operator", "makes", "route", "slots", "by our id"], rows)
 
 
 def _gateways() -> str:

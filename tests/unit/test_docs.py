@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import re
@@ -35,6 +36,8 @@ MARK = re.compile(r"\[START (howto_\w+)\]")
 COMMAND = re.compile(r"^(?:\.venv/bin/)?airflow-kling (.*)$", re.MULTILINE)
 CONNECTION = re.compile(r"AIRFLOW_CONN_\w+='([^']+)'")
 VARIABLE = re.compile(r"AIRFLOW__KLING__(\w+)")
+OURS = re.compile(r"\bairflow_kling(?:\.\w+)+")
+PARAMETER = re.compile(r"^:param (\w+):", re.MULTILINE)
 
 
 def name(page):
@@ -64,6 +67,15 @@ def anchors(page):
         re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading)).strip().lower().replace(" ", "-")
         for heading in HEADING.findall(text)
     }
+
+
+def found(dotted):
+    """Return what a dotted name stands for."""
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        place, _, last = dotted.rpartition(".")
+        return getattr(found(place), last)
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -113,6 +125,21 @@ def test_every_operator_and_sensor_has_a_guide():
         assert f".{public}`" in guides
         assert f".{public}\n" in reference
     assert hasattr(sensors, "KlingTaskSensor")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_names_of_ours_exist(page):
+    for dotted in OURS.findall(page.read_text()):
+        found(dotted)
+
+
+def test_the_reference_tells_of_every_parameter():
+    named = map(found, OURS.findall((DOCS / "api.md").read_text()))
+    public = [each for each in named if inspect.isfunction(each) or "__init__" in getattr(each, "__dict__", ())]
+    assert public
+    for each in public:
+        takes = inspect.signature(vars(each).get("__init__", each)).parameters
+        assert {*PARAMETER.findall(inspect.getdoc(each) or "")} == {*takes} - {"self", "kwargs"}, each
 
 
 def test_every_marked_example_is_shown_and_none_other():
