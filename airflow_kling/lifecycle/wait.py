@@ -19,9 +19,8 @@ MAX_BACKOFF = 60.0
 CALLED_BACK_FACTOR = 6.0
 CALLED_BACK_INTERVAL = 60.0
 
-#: How many faults of one kind, with no answer between them, end the wait. One reset or one 5xx never does, for the
-#: task is paid; and a key
-#: that is refused is read again once, for it may just have been replaced.
+#: How many faults of one kind, with no answer between them, end the wait. One never does, for the task is paid; and a
+#: key that is refused is read again once, for it may just have been replaced.
 FAULT_BUDGETS: dict[FaultKind, int] = {
     FaultKind.SERVER: 10,
     FaultKind.CONNECTION: 10,
@@ -30,6 +29,7 @@ FAULT_BUDGETS: dict[FaultKind, int] = {
     FaultKind.NOT_FOUND: 3,
     FaultKind.ROUTE: 3,
     FaultKind.INPUT: 3,
+    FaultKind.CONTENT: 3,
     FaultKind.AUTH: 2,
     FaultKind.ACCOUNT: 2,
 }

@@ -84,8 +84,8 @@ def test_faults_of_one_kind_end_the_wait_with_their_budget(wait, kind):
     assert all(decision.reread_key is (kind is FaultKind.AUTH) for decision in decisions[:-1])
 
 
-@pytest.mark.parametrize("kind", ["server", "connection", "rate", "concurrency"])
-def test_what_passes_by_itself_never_ends_a_paid_wait_at_once(wait, kind):
+@pytest.mark.parametrize("kind", ["server", "connection", "rate", "concurrency", "content"])
+def test_one_fault_that_tells_nothing_of_the_task_never_ends_a_paid_wait(wait, kind):
     assert wait.on_fault(fault(kind), START).outcome is Outcome.WAITING
 
 
