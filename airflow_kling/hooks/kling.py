@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.collect import Edit, Fetch
     from airflow_kling.lifecycle.end import End
 
+#: In Airflow 3.0 threads of a worker that ask for connections at once take each other's answers.
+_READING = threading.Lock()
+
 
 class KlingHook(HttpHook):
     """
@@ -58,7 +62,8 @@ class KlingHook(HttpHook):
 
     @cached_property
     def _connection(self) -> tuple[Any, dict[str, Any]]:
-        connection = self.get_connection(self.kling_conn_id)
+        with _READING:
+            connection = self.get_connection(self.kling_conn_id)
         return connection, connection.extra_dejson
 
     @cached_property

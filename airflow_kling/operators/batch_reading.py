@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.checks import is_url
 from airflow_kling.api.inputs import InputFault
@@ -23,6 +23,9 @@ from airflow_kling.operators.batch_picture import Plain
 from airflow_kling.operators.batch_process import Process
 from airflow_kling.operators.batch_reframed import Reframed
 from airflow_kling.operators.instance import external_id_of
+
+if TYPE_CHECKING:
+    from airflow_kling.lifecycle.collect import Fetch
 
 M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 256 << 10
@@ -55,7 +58,8 @@ class Reader:
         """
         if row.fault:
             raise InputFault("images", row.fault, "a row with an image and known parameters", "correct the row")
-        made = picture_of(self._operator, row.image, row.own)
+        fetch = self._process.accounts.fetch(self._operator.kling_conn_id)
+        made = picture_of(self._operator, row.image, row.own, fetch)
         stamp = self._stamp(row)
         seen = self._journal.get("seen", row.lookup)
         known = seen is not None and stamp and seen[0] == stamp
@@ -147,20 +151,21 @@ class Reader:
         return end if whole else None
 
 
-def picture_of(operator: Any, image: Any, own: Mapping[str, Any]) -> Plain:
+def picture_of(operator: Any, image: Any, own: Mapping[str, Any], fetch: Fetch) -> Plain:
     """
     Return a picture of the batch.
 
     :param operator: The batch's.
     :param image: URL, path, storage URI, or manifest.
     :param own: Parameters of this picture alone.
+    :param fetch: Gives the bytes behind a URL.
     :raises InputFault: for parameters that make no sense.
     """
     one = copy.copy(operator)
     # Past the setters, which keep a DAG's dependencies up to date.
     one.__dict__.update(operator.own_parameters(own), image=image)
     one._check_constants()
-    return Reframed(one) if getattr(one, "reframes", False) else Plain(one)
+    return Reframed(one, fetch) if getattr(one, "reframes", False) else Plain(one)
 
 
 def _hidden(identity: str) -> str:

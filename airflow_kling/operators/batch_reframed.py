@@ -31,11 +31,12 @@ class Reframed(Plain):
     A picture that is planned for, in as many tasks as that takes.
 
     :param operator: Of this picture alone.
+    :param fetch: Gives the bytes behind a URL.
     """
 
-    def __init__(self, operator: Any) -> None:
+    def __init__(self, operator: Any, fetch: Fetch) -> None:
         super().__init__(operator)
-        self._original = cache(lambda: original_of(operator))
+        self._original = cache(lambda: original_of(operator, fetch))
         self._picture: Callable[[], Original] = lambda: sound(operator, self._original())
         self._plan: Any = None
         self._todo: Any = None

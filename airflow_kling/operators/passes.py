@@ -58,18 +58,19 @@ class PassStep:
         return self.build_request(source, None).parameters()
 
 
-def original_of(operator: KlingExpandImageOperator) -> Original:
+def original_of(operator: KlingExpandImageOperator, fetch: Fetch | None = None) -> Original:
     """
     Return the picture that an operator begins with.
 
     :param operator: With its fields rendered.
+    :param fetch: Gives the bytes behind a URL; by default as the operator's connection allows.
     """
     with errors_for():
         return read_original(
             operator.image,
             resolve=operator.read_source,
             open_path=storage_path,
-            fetch=KlingHook(operator.kling_conn_id).fetch,
+            fetch=fetch or (lambda url: KlingHook(operator.kling_conn_id).fetch(url)),
         )
 
 

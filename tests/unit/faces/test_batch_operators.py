@@ -32,6 +32,7 @@ from airflow_kling.exceptions import (
     KlingTransientError,
 )
 from airflow_kling.hooks.client import SyncClient
+from airflow_kling.hooks.kling import KlingHook
 from airflow_kling.lifecycle import batch_journal, batch_results, collect
 from airflow_kling.lifecycle.submit import Submission
 from airflow_kling.operators import (
@@ -638,8 +639,8 @@ def test_a_source_that_cannot_be_read_for_a_moment_is_tried_again(account, folde
     rows = [str(folder / f"{number}.png") for number in range(6)]
     real = batch_reading.picture_of
 
-    def hiccup(operator, image, own):
-        made = real(operator, image, own)
+    def hiccup(operator, image, own, fetch):
+        made = real(operator, image, own, fetch)
         if image == rows[3]:
             monkeypatch.setattr(made, "read", lambda: 1 / 0)
         return made
@@ -650,6 +651,19 @@ def test_a_source_that_cannot_be_read_for_a_moment_is_tried_again(account, folde
             run(expand(folder, tmp_path, images=rows))
     run(expand(folder, tmp_path, images=rows), try_number=2)
     assert accepted(emulator) == 6
+
+
+def test_connections_are_read_by_the_main_thread_alone(account, folder, tmp_path, monkeypatch):
+    account()
+    threads, real = [], KlingHook.get_connection
+
+    def told(conn_id):
+        threads.append(threading.current_thread())
+        return real(conn_id)
+
+    monkeypatch.setattr(KlingHook, "get_connection", staticmethod(told))
+    run(expand(folder, tmp_path, aspect_ratio="16:9"))
+    assert set(threads) == {threading.main_thread()}
 
 
 def test_a_changed_file_is_another_picture(account, folder, tmp_path):
