@@ -9,8 +9,8 @@ from airflow_kling.demo.run_dag import _dag
 
 
 def shown(run, instance):
-    """Return the links of a task instance by Airflow's API, in 2.11 by what stands behind it."""
-    if AIRFLOW < (3, 0):
+    """Return the links of a task instance by Airflow's API, before 3.1 by what stands behind it."""
+    if AIRFLOW < (3, 1):
         from airflow.serialization.serialized_objects import SerializedDAG
 
         task = SerializedDAG.from_dict(SerializedDAG.to_dict(run.dag)).get_task(instance.task_id)

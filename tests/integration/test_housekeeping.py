@@ -29,6 +29,8 @@ def run(run_dag, photograph, tmp_path, kling_emulator_factory):
             "AIRFLOW_CONN_KLING_DEFAULT": go.emulator.connection_uri("kling"),
             "AIRFLOW__KLING__RECORD_PATH": str(tmp_path / "records"),
             "KLING_TEST_PICTURES": str(photograph),
+            # dag.test of Airflow 3.0 takes no asset for active that no DAG processor has seen.
+            **({"KLING_REPORT_ASSETS": ""} if AIRFLOW == (3, 0) else {}),
             "KLING_TEST_OUT": str(tmp_path / "out"),
             **({"AIRFLOW__CORE__DAGS_FOLDER": TEST_DAGS} if dag_id in ("kling_abandoned", "kling_kept") else {}),
             **environment,

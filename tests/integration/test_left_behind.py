@@ -14,6 +14,7 @@ def test_a_link_that_is_asked_for_is_found_and_stands_in_xcom_alone(
 ):
     left_behind.remove(tmp_path)  # here there is one
     home = tmp_path / "home"
+    home.mkdir()
     run = run_dag(
         "kling_shown_urls",
         "expand",
