@@ -80,7 +80,7 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory, left_behind: l
 
 
 def _without_masks(printed: str) -> str:
-    """Return what was printed but the secrets themselves, which ``dag.test`` of Airflow 3.0 prints where it masks them."""
+    """Return what was printed, but for the secrets that ``dag.test`` of Airflow 3.0 prints where it masks them."""
     if AIRFLOW != (3, 0):
         return printed
     return "".join(line for line in printed.splitlines(keepends=True) if "msg=MaskSecret(" not in line)
