@@ -115,6 +115,7 @@ def _quiet() -> Iterator[None]:
             import airflow  # noqa: F401 - sets up its own logging, which is disabled after it
 
             logging.disable(logging.CRITICAL)
+            warnings.simplefilter("ignore")  # Airflow's import has put filters of its own before ours
             yield
     finally:
         logging.disable(disabled)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from airflow_kling.airflow_version import AIRFLOW
 from airflow_kling.demo.home import dags_folder
 from airflow_kling.emulator.testing import kling_emulator, kling_emulator_factory  # noqa: F401
 
@@ -79,13 +78,6 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory, left_behind: l
     return environment
 
 
-def _without_masks(printed: str) -> str:
-    """Return what was printed, but for the secrets that ``dag.test`` of Airflow 3.0 prints where it masks them."""
-    if AIRFLOW != (3, 0):
-        return printed
-    return "".join(line for line in printed.splitlines(keepends=True) if "msg=MaskSecret(" not in line)
-
-
 @pytest.fixture
 def run_dag(airflow_environment: dict[str, str], tmp_path: Path):
     """Run a DAG with real Airflow; further environment (the connection, mostly) goes on top."""
@@ -102,9 +94,8 @@ def run_dag(airflow_environment: dict[str, str], tmp_path: Path):
             timeout=RUN_LIMIT,
             cwd=tmp_path,
         )
-        log = _without_masks(done.stdout)
-        (tmp_path / f"{dag_id}-{task_id}.log").write_text(log)
-        return Run(done.returncode, log, json.loads(result.read_text())[task_id] if result.exists() else None)
+        (tmp_path / f"{dag_id}-{task_id}.log").write_text(done.stdout)
+        return Run(done.returncode, done.stdout, json.loads(result.read_text())[task_id] if result.exists() else None)
 
     return run
 
