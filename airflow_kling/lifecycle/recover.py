@@ -158,8 +158,7 @@ class Recovery:
                 return Fate.EXPIRED, f"the account does not know it any more: {fault}", None, None
             return Fate.UNCLEAR, self._noted(record, str(fault), whole=fault.info.kind in _NO_MORE), None, None
         except Exception as error:  # a connection that is gone, or whatever a secrets backend raises
-            text = reason_of(error)
-            return Fate.UNCLEAR, self._noted(record, text, whole=True), None, None
+            return Fate.UNCLEAR, self._noted(record, reason_of(error), whole=True), None, None
         if task is None:
             return Fate.NOTHING_MADE, "the create never arrived: the account knows no such id", None, None
         return self._judge(task, record)
@@ -180,8 +179,7 @@ class Recovery:
         try:
             manifest = self._store(task, record)
         except Exception as error:  # whatever a download or a storage raises: the others are collected all the same
-            text = reason_of(error)
-            return Fate.UNCLEAR, f"it succeeded, but could not be stored: {text}", task, None
+            return Fate.UNCLEAR, f"it succeeded, but could not be stored: {reason_of(error)}", task, None
         units = "units not told" if task.units is None else f"{task.units:g} units"
         places = ", ".join(row["uri"] for row in manifest["outputs"] if row["uri"])
         return Fate.RECOVERED, f"{units}, stored: {places}", task, manifest

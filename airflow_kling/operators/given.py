@@ -16,14 +16,10 @@ def is_constant(value: object) -> bool:
         return "{{" not in value and "{%" not in value
     if isinstance(value, (Mapping, list, tuple)):
         rows = value.values() if isinstance(value, Mapping) else value
-        return all(row is None or is_constant(row) for row in rows)
+        return all(map(is_known, rows))
     return isinstance(value, (int, float, bytes))
 
 
 def is_known(value: object) -> bool:
     """Return whether a value, with all that is in it, is final when the DAG is parsed; None is: not given."""
-    if isinstance(value, Mapping):
-        return all(is_known(row) for row in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(is_known(row) for row in value)
     return value is None or is_constant(value)

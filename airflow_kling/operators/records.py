@@ -90,8 +90,7 @@ def reused(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None
         path = _made_path(operator, work.fingerprint())
     except Exception as error:
         # Whatever reading the input raises: a task of this run that is paid may be there to rejoin.
-        reason = reason_of(error)
-        operator.log.info("Nothing is reused, for the input cannot be read: %s", reason)
+        operator.log.info("Nothing is reused, for the input cannot be read: %s", reason_of(error))
         return None
     made = find_made(path, operator.reuse, time.time(), storage_path)
     if made is not None:

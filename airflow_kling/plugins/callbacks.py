@@ -152,7 +152,7 @@ class Looks:
                     # Whatever the database, a secrets backend or the gateway raises: polls go on.
                     self.tally.tell(
                         "A Kling task could not be looked at after its callback, polls go on",
-                        reason_of(error)[:500],
+                        reason_of(error),
                     )
                     again = True
                 if not again and self._left[addressee] == before:
