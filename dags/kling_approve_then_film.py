@@ -38,7 +38,9 @@ if ApprovalOperator is not None:
             "output_path": Param(OUTPUT, type="string", description="Folder, or s3://conn@bucket/prefix"),
         },
     ):
+        # [START howto_operator_kling_reframe]
         expand = KlingExpandImageOperator(task_id="expand", image="{{ params.image }}", aspect_ratio="16:9")
+        # [END howto_operator_kling_reframe]
         # [START howto_kling_approve]
         approve = ApprovalOperator(
             task_id="approve",

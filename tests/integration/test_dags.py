@@ -53,10 +53,11 @@ def test_expand_image_stores_what_was_asked_for(kling_emulator, run_dag, photogr
     assert_nothing_secret(run.log)
 
 
-def test_submit_and_watch_splits_the_work(kling_emulator, run_dag, photograph, tmp_path):
+@pytest.mark.parametrize("dag_id", ["kling_submit_and_watch", "kling_own_operator"])
+def test_submit_and_watch_splits_the_work(kling_emulator, run_dag, photograph, tmp_path, dag_id):
     conf = {"image": str(photograph), "output_path": str(tmp_path / "out")}
     connection = kling_emulator.connection_uri()
-    run = run_dag("kling_submit_and_watch", "watch", conf, AIRFLOW_CONN_KLING_DEFAULT=connection)
+    run = run_dag(dag_id, "watch", conf, AIRFLOW_CONN_KLING_DEFAULT=connection)
     assert run.code == 0, run.log[-4000:]
     assert run.result["outputs"][0]["width"] == 1200
     assert path_of(run.result["outputs"][0]["uri"]).stat().st_size == run.result["outputs"][0]["size_bytes"]
