@@ -86,17 +86,17 @@ def get_provider_info() -> dict[str, object]:
                 "description": "Settings of the Kling provider.",
                 "options": {
                     "deployment": {
-                        "description": "What tells this deployment from others that share an account of Kling: part of "
-                        "the external id of every task. The same for all workers. Without it the base URL counts.",
+                        "description": "Distinguishes this deployment from others that share a Kling account: part of "
+                        "the external id of every task. The same on all workers. Without it the base URL is used.",
                         "version_added": None,
                         "type": "string",
                         "example": "production",
                         "default": "",
                     },
                     "record_path": {
-                        "description": "Folder or prefix for the records of what was submitted, which keep a retry "
-                        "from paying twice. Without it Airflow's task state store is used (3.3 and later), else the "
-                        "folder of the results. The DAGs kling_report and kling_recover read it.",
+                        "description": "Folder or prefix for the records of submitted tasks, which keep a retry from "
+                        "paying twice. Without it Airflow's task state store is used (3.3 and later), else the folder "
+                        "of the results. The DAGs kling_report and kling_recover read it.",
                         "version_added": None,
                         "type": "string",
                         "example": "s3://conn@bucket/kling-records",
@@ -104,19 +104,19 @@ def get_provider_info() -> dict[str, object]:
                     },
                     "media_roots": {
                         "description": "Folders and storage prefixes, separated by commas, whose pictures and clips "
-                        "the run page of Airflow's UI (3.1 and later) may show: the results that a task's manifest "
-                        "names, and the picture that it was made of. Spelled as in the tasks' output_path, connection "
-                        "included. Whoever may read a DAG sees what its results name, and whoever may write "
-                        "results or XComs of any DAG decides what they name: a root is shared among all of them, "
-                        "unless it holds {dag_id}, which stands for the DAG whose run is shown. Keep other files "
-                        "out. Without it no stored file is shown.",
+                        "the run page in Airflow's UI (3.1 and later) may show: the results that a task's manifest "
+                        "names, and the source picture. Spelled as in the tasks' output_path, connection included. "
+                        "Whoever may read a DAG sees the files that its results name, and whoever may write "
+                        "results or XComs of any DAG decides which these are: a root is shared among all of them, "
+                        "unless it contains {dag_id}, which stands for the DAG whose run is shown. Keep other files "
+                        "out. Without this option no stored file is shown.",
                         "version_added": None,
                         "type": "string",
                         "example": "/data/kling, s3://conn@bucket/kling",
                         "default": "",
                     },
                     "callback_secret": {
-                        "description": 'What makes the addresses that callback_url="auto" gives Kling unguessable: at '
+                        "description": 'Makes the addresses that callback_url="auto" gives to Kling unguessable: at '
                         "least 32 random characters, the same on all workers and API servers. Without it there are no "
                         "callbacks.",
                         "version_added": None,
@@ -126,16 +126,16 @@ def get_provider_info() -> dict[str, object]:
                         "default": "",
                     },
                     "callback_base_url": {
-                        "description": "How Kling reaches the API server, its path included where it is served below "
-                        "one. Without it [api] base_url counts.",
+                        "description": "The URL at which Kling reaches the API server, with its path if it has one. "
+                        "Without it [api] base_url is used.",
                         "version_added": None,
                         "type": "string",
                         "example": "https://airflow.example.com",
                         "default": "",
                     },
                     "callback_signing_secret": {
-                        "description": "The Webhook Secret of Kling's console. With it a callback must be signed, too; "
-                        "it takes the extra callback (standardwebhooks) on the API servers.",
+                        "description": "The Webhook Secret from Kling's console. With it a callback must also be "
+                        "signed, and the API servers need the extra callback (standardwebhooks).",
                         "version_added": None,
                         "type": "string",
                         "sensitive": True,

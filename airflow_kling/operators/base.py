@@ -25,15 +25,15 @@ ON_EXISTING = ("reattach", "resubmit", "fail")
 
 class KlingTaskBaseOperator(KlingTaskLife):
     """
-    Make one remote task once, wait for it and store what it made.
+    Create one remote task, once; wait for it and store its results.
 
     Returns the manifest (see :func:`airflow_kling.lifecycle.collect.manifest`); besides, XCom ``task_id`` and ``uris``.
     Assets among the ``outlets`` get an event with place, size and checksum of the files, task id and units in its
     extra; an alias gets an asset for each file.
 
     :param kling_conn_id: Connection of type ``kling``. (templated)
-    :param fallback_conn_ids: Connections of type ``kling`` to use, in their order, where the one before lacks the
-        route; never where a task may have been made.
+    :param fallback_conn_ids: Connections of type ``kling`` to try, in this order, where the one before lacks the route;
+        never where a task may have been created.
     :param output_path: Folder or prefix for the results: a path, or a storage URI such as ``s3://conn@bucket/prefix``.
         Without one nothing is stored. (templated)
     :param output_name: What the files are called, without their ending: a text with ``{task_id}`` and ``{index}``, the
@@ -45,22 +45,22 @@ class KlingTaskBaseOperator(KlingTaskLife):
     :param poll_interval: Seconds between polls, above 0.
     :param timeout: Seconds of one wait, above 0; counted anew when a retry rejoins the task.
     :param submit_timeout: Seconds to wait for a free slot of the account, above 0.
-    :param on_existing: What a rerun or a clear does with the task that an earlier one made: ``reattach`` takes it, and
-        makes another only where it failed, expired, or was made from another input; ``resubmit`` makes another, once
-        per clear; ``fail`` stops. A retry always takes it.
+    :param on_existing: What a rerun or a clear does with the task that an earlier one created: ``reattach`` uses it,
+        and creates another only where it failed, expired, or was made from another input; ``resubmit`` creates another,
+        once per clear; ``fail`` stops. A retry always uses it.
     :param reuse: How old a result of an earlier run may be, e.g. ``"30d"``, to be returned in place of a new task: the
         same input, stored and whole. Off by default. It is looked for below ``[kling] record_path``, else below
         ``output_path``, which should then be the same for all runs.
     :param callback_url: Where Kling posts each change of state: a URL of yours, which changes nothing here, or
         ``"auto"``. Then Kling calls our plugin in Airflow's API server (3.1 and later), which asks for the task and,
-        if it has ended, wakes ours at once; polls go on as the safety net, six times as rare, but at least once a
+        if it has ended, wakes ours at once; polls go on as a safety net, six times less often, but at least once a
         minute. It needs ``deferrable``, ``wait_for_completion`` and ``[kling] callback_secret``; where one is missing,
-        polls alone tell, at their usual pace. (templated)
-    :param extra_body: Fields of the wire that the operator does not know yet. (templated)
+        the task polls as usual. (templated)
+    :param extra_body: API fields that the operator does not know yet. (templated)
     :param include_urls: Whether the manifest holds the signed links, which XCom then shows.
-    :raises KlingInputError: naming field, value, limit and what to do: when the DAG is parsed, for a value that no
-        rendering can mend, else before anything is sent.
-    :raises KlingSubmissionUnknown: where a task may have been made and billed, and nothing can tell.
+    :raises KlingInputError: naming field, value, limit and what to do: for constant values when the DAG is parsed, for
+        all others before anything is sent.
+    :raises KlingSubmissionUnknown: where a task may have been created and billed, and there is no way to tell.
     :raises KlingTaskFailed: where the task ended as failed.
     :raises KlingTaskTimeout: where it had not ended within ``timeout``; it goes on, and a retry rejoins it.
     :raises KlingError: of the class that the answer's code asks for.

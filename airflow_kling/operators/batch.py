@@ -26,16 +26,16 @@ _NOT_FOR_ROWS = ("image", "callback_url", "external_task_id", "watermark", "mult
 
 class KlingBatchOperator(KlingTaskBaseOperator):
     """
-    Make one remote task, or several passes, of each of many pictures, in a window as wide as the account allows.
+    Make one remote task, or several passes, for each of many pictures, as many at a time as the account allows.
 
     How many run at once is learnt from the account's refusals. Each picture is paid once, whatever happens to the
-    worker, and wherever it stands in the list: what it is, not its place, is its identity, and a picture that is there
-    twice is paid once. A retry, a rerun and a clear go on where the batch stopped. A picture that Kling would refuse
-    is reported in its row, and costs nothing.
+    worker, and wherever it is in the list: its content, not its place, identifies it, and one that is listed twice is
+    paid once. A retry, a rerun and a clear resume where the batch stopped. A picture that Kling would refuse is
+    reported in its row, and costs nothing.
 
-    Returns ``{"results", "family", "rows", "counts", "units", "spent"}``: ``units`` is what the pictures of its rows
-    cost, ``spent`` what all its tries and clears did; ``results`` is the place of the results manifest, a JSONL file
-    with a row for each picture: ``row``, ``source``, ``status``, ``task_id``, ``outputs``, ``units``, ``error``. It is
+    Returns ``{"results", "family", "rows", "counts", "units", "spent"}``: ``units`` is what the pictures in its rows
+    cost, ``spent`` what all tries and clears cost; ``results`` is the path of the results manifest, a JSONL file with
+    a row for each picture: ``row``, ``source``, ``status``, ``task_id``, ``outputs``, ``units``, ``error``. It is
     written even if the batch fails. Another batch takes it as its ``images``.
 
     :param images: A folder or prefix (its JPG and PNG files, by name); a list of URLs, paths, storage URIs, other
@@ -43,10 +43,11 @@ class KlingBatchOperator(KlingTaskBaseOperator):
         manifest of the same, whose relative paths lie beside it; or what another Kling operator returned. (templated)
     :param max_concurrency: Slots of the account that the batch may hold at most; a task holds as many as it makes
         pictures. By default as many as the account gives.
-    :param budget: Units by list price that the batch may cost, over all its tries: what would exceed it is not begun.
+    :param budget: Units by list price that the batch may cost, over all its tries; nothing is started that would
+        exceed it.
     :param min_success_ratio: Share of the rows that must succeed, 0-1; with fewer the task fails, once all is done.
     :raises KlingInputError: for a parameter that no batch takes, and for images that cannot be listed.
-    :raises KlingTransientError: where too few succeeded, and a retry can go on.
+    :raises KlingTransientError: where too few succeeded, and a retry can resume.
     :raises KlingTaskFailed: where too few succeeded, and none can.
     :raises KlingError: of the class of what stopped the batch: key, account, budget, a route that is missing.
     """
@@ -139,7 +140,7 @@ class KlingBatchOperator(KlingTaskBaseOperator):
 
 class KlingExpandBatchOperator(KlingBatchOperator, KlingExpandImageOperator):
     """
-    More canvas for many pictures (Kling's image expansion), by ratios, or by what each shall become.
+    Give many pictures more canvas (Kling's image expansion), by ratios, or by what each should become.
 
     Beside the parameters of :class:`KlingBatchOperator` it takes those of
     :class:`~airflow_kling.operators.expand.KlingExpandImageOperator`, ``image`` apart, for all pictures. A row of a
@@ -165,7 +166,7 @@ class KlingExpandBatchOperator(KlingBatchOperator, KlingExpandImageOperator):
 
 class KlingImageToVideoBatchOperator(KlingBatchOperator, KlingImageToVideoOperator):
     """
-    Clips of many pictures (Kling's image to video).
+    Make clips from many pictures (Kling's image to video).
 
     Beside the parameters of :class:`KlingBatchOperator` it takes those of
     :class:`~airflow_kling.operators.video.KlingImageToVideoOperator`, ``image`` apart, for all pictures. A row of a

@@ -1,4 +1,4 @@
-"""KlingCollectOperator: what a task made that was submitted elsewhere."""
+"""KlingCollectOperator: the results of a task that was submitted elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_kling.operators.push import push
 
 class KlingCollectOperator(BaseOperator):
     """
-    Store what a task made that was submitted elsewhere, and return its manifest; costs nothing.
+    Store the results of a task that was submitted elsewhere, and return its manifest; costs nothing.
 
     A task that still runs is an error that a retry mends; to wait for one, use ``KlingTaskSensor``.
 

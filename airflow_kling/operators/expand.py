@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class KlingExpandImageOperator(KlingTaskBaseOperator):
     """
-    Give a picture more canvas (Kling's image expansion): by ratios, or by what it shall become.
+    Give a picture more canvas (Kling's image expansion): by ratios, or by what it should become.
 
     Say ``aspect_ratio="16:9"``, a ``size``, or ``pixels`` for each side, and the picture is read, cut and expanded in
     as many remote tasks ("passes", at most four) as Kling's limit of three times the area needs, each planned from the
@@ -43,7 +43,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     :param down: New canvas below, as a multiple of the picture's height, 0-2. (templated)
     :param left: New canvas on the left, as a multiple of the picture's width, 0-2. (templated)
     :param right: New canvas on the right, as a multiple of the picture's width, 0-2. All four together make at most
-        three times the area, but for ``fit="passes"`` and ``"crop"``. (templated)
+        three times the area, except with ``fit="passes"`` or ``"crop"``. (templated)
     :param bottom: Another name of ``down``.
     :param aspect_ratio: Width to height: ``"16:9"``, ``"9:16"``, ``2.39``; in place of the ratios. (templated)
     :param size: Width and height of the final picture in pixels, ``(1920, 1080)`` or ``"1920x1080"``; in place of the
@@ -53,7 +53,7 @@ class KlingExpandImageOperator(KlingTaskBaseOperator):
     :param anchor: Where the picture sits in the new canvas (``"center"``, ``"top"``, ``"bottom-left"``, …), or the
         subject's x and y as shares of the picture, ``"0.3,0.5"``. Not with ratios or pixels. (templated)
     :param fit: What to do where one pass is not enough: ``"auto"``, a crop of at most ``max_crop``, else passes;
-        ``"passes"``; ``"crop"``; ``"fail"``. Ratios fail under ``"auto"``, too.
+        ``"passes"``; ``"crop"``; ``"fail"``. With ratios ``"auto"`` means ``"fail"``.
     :param max_crop: Largest share of a dimension that ``"auto"`` cuts off, 0 to below 1.
     :param for_video: Whether an ``aspect_ratio``, ``size`` or ``pixels`` must make a picture that Kling takes for a
         clip: 1:2.5 to 2.5:1, at least 300 px, and at most 10 MB, for which it is made lighter.

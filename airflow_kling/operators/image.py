@@ -1,4 +1,4 @@
-"""KlingGenerateImageOperator: pictures of text, or of text and a picture."""
+"""KlingGenerateImageOperator: pictures from text, or from text and a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_kling.operators.fields import KlingFieldsBaseOperator, templated
 
 class KlingGenerateImageOperator(KlingFieldsBaseOperator):
     """
-    Make pictures of text, or of text and a picture (Kling's image generation).
+    Make pictures from text, or from text and a picture (Kling's image generation).
 
     The parameters are the fields of :class:`~airflow_kling.api.requests.GenerateImageRequest`, where their limits
     stand, and those of :class:`~airflow_kling.operators.base.KlingTaskBaseOperator`. What is None is not sent. All but
@@ -20,7 +20,7 @@ class KlingGenerateImageOperator(KlingFieldsBaseOperator):
 
     :param prompt: What the picture shows.
     :param negative_prompt: What must not show; not beside ``image``.
-    :param image: Picture to go by: an https URL, which is passed on unread; a path as the worker sees it; a storage
+    :param image: Picture to follow: an https URL, which is passed on unread; a path as the worker sees it; a storage
         URI such as ``s3://conn@bucket/key``; or the output of another Kling operator.
     :param image_index: Which output of another operator's task, from 0.
     :param image_reference: What of it counts: ``subject`` or ``face``.

@@ -1,4 +1,4 @@
-"""KlingTaskOperator: a task of any family, its fields given by the wire's names."""
+"""KlingTaskOperator: a task of any family, its fields given by their names in the API."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class KlingTaskOperator(KlingTaskBaseOperator):
     """
     Make one task of any family (lip-sync, video effects, virtual try-on, …).
 
-    Nothing of the fields is checked but ``n`` and what they take from elsewhere. Beside the parameters below it takes
+    Of the fields only ``n`` and what they take from elsewhere are checked. Beside the parameters below it takes
     those of :class:`~airflow_kling.operators.base.KlingTaskBaseOperator`.
 
     :param family: Name of the family, one of :data:`airflow_kling.api.families.FAMILIES`. (templated)
-    :param fields: The body by the wire's names. Another operator's output in it, at any depth, becomes the clip's id
+    :param fields: The body, by the API's names. Another operator's output in it, at any depth, becomes the clip's id
         under a key that ends in ``video_id``, and elsewhere the first output's link. Under a picture's name (``image``,
         ``image_tail``, ``mask``, ``human_image``, …) a path or storage URI is read. (templated)
     :raises KlingInputError: naming field, value, limit and what to do.

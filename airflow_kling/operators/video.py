@@ -1,4 +1,4 @@
-"""The operators that make clips: of a picture, of text, and on from another clip."""
+"""The operators that make clips: from a picture, from text, and by extending another clip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_kling.operators.fields import KlingFieldsBaseOperator, templated
 
 class KlingImageToVideoOperator(KlingFieldsBaseOperator):
     """
-    Make a clip of a picture (Kling's image to video).
+    Make a clip from a picture (Kling's image to video).
 
     The parameters are the fields of :class:`~airflow_kling.api.requests.ImageToVideoRequest`, where their limits
     stand, and those of :class:`~airflow_kling.operators.base.KlingTaskBaseOperator`. What is None is not sent. Pictures
@@ -92,7 +92,7 @@ class KlingImageToVideoOperator(KlingFieldsBaseOperator):
 
 class KlingTextToVideoOperator(KlingFieldsBaseOperator):
     """
-    Make a clip of text (Kling's text to video).
+    Make a clip from text (Kling's text to video).
 
     The parameters are the fields of :class:`~airflow_kling.api.requests.TextToVideoRequest`, where their limits stand,
     and those of :class:`~airflow_kling.operators.base.KlingTaskBaseOperator`. What is None is not sent. All but the
@@ -154,7 +154,7 @@ class KlingTextToVideoOperator(KlingFieldsBaseOperator):
 
 class KlingExtendVideoOperator(KlingFieldsBaseOperator):
     """
-    Go on with a clip by four to five seconds (Kling's video extension).
+    Make a clip four to five seconds longer (Kling's video extension).
 
     The parameters are the fields of :class:`~airflow_kling.api.requests.ExtendVideoRequest`, where their limits stand,
     and those of :class:`~airflow_kling.operators.base.KlingTaskBaseOperator`. What is None is not sent. All but the

@@ -23,8 +23,8 @@ class KlingTaskTrigger(BaseTrigger):
     :param kling_conn_id: Connection to ask.
     :param poll_interval: Seconds between polls.
     :param deadline: Seconds since the epoch at which the wait ends; kept over restarts of the triggerer.
-    :param called_back: Whether Kling posts a callback that our plugin takes. It wakes the task instance past this
-        trigger, whose polls then are the safety net: six times as rare, but at least once a minute.
+    :param called_back: Whether Kling posts a callback that our plugin takes. It wakes the task instance itself, and
+        this trigger's polls are only the safety net: six times less often, but at least once a minute.
     """
 
     def __init__(
