@@ -19,8 +19,6 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     tags=["kling", "example"],
-    # Needed by map(): the manifests of mapped tasks are handed on as they are.
-    render_template_as_native_obj=True,
     params={
         "folder": Param("file:///pictures", type="string", description="file:///folder, or s3://conn@bucket/prefix"),
         "aspect_ratio": Param("16:9", type="string"),
