@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -37,16 +37,32 @@ def is_url(image: str) -> bool:
     return re.match(r"(?i)https?://[^/\s]", image) is not None
 
 
-def check_image(image: object) -> str:
+def number_of(value: object) -> float:
+    """Return a number, or the number of its text; what is none becomes not-a-number, which no limit lets pass."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def check_whole_number(field: str, value: object, least: int, most: int, advice: str) -> int:
+    """Return a whole number within limits, given as it is or as its text."""
+    number = number_of(value)
+    if not (least <= number <= most and number == int(number)):
+        raise InputFault(field, value, f"a whole number from {least} to {most}", advice)
+    return int(number)
+
+
+def check_image(image: object, field: str = "image") -> str:
     """Return a URL as it is and base64 without its ``data:`` prefix."""
     advice = "give a URL that Kling can read, or the base64 of a JPG or PNG"
     if not isinstance(image, str) or not image.strip():
-        raise InputFault("image", image, "a URL or base64 text", advice)
+        raise InputFault(field, image, "a URL or base64 text", advice)
     if image[0].isspace() or image[-1].isspace():
         image = image.strip()
     if is_url(image):
         if len(image) > 8192 or any(sign.isspace() for sign in image):
-            raise InputFault("image", image, "one URL of at most 8,192 characters", advice)
+            raise InputFault(field, image, "one URL of at most 8,192 characters", advice)
         return image
     prefix = re.match(_DATA_PREFIX, image[:200])
     if prefix:
@@ -54,23 +70,16 @@ def check_image(image: object) -> str:
     if "\n" in image or "\r" in image:
         image = image.replace("\n", "").replace("\r", "")
     if len(image) % 4 or not re.fullmatch(_BASE64, image):
-        raise InputFault("image", image, "a URL or base64 text", advice)
+        raise InputFault(field, image, "a URL or base64 text", advice)
     size = len(image) // 4 * 3 - image[-2:].count("=")
     if size > MAX_IMAGE_BYTES:
-        raise InputFault(
-            "image", f"a picture of {size:,} bytes", f"at most {MAX_IMAGE_BYTES:,} bytes", "make it smaller"
-        )
+        raise InputFault(field, f"a picture of {size:,} bytes", f"at most {MAX_IMAGE_BYTES:,} bytes", "make it smaller")
     return image
 
 
 def check_ratio(side: str, ratio: object) -> float:
     """Return the ratio as a number between 0 and 2."""
-    try:
-        if isinstance(ratio, bool):
-            raise TypeError
-        number = float(ratio)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = number_of(ratio)
     if not 0 <= number <= MAX_RATIO:
         unit = "height" if side in ("up", "down") else "width"
         raise InputFault(
@@ -110,33 +119,27 @@ def largest_ratios(up: float, down: float, left: float, right: float) -> tuple[f
 
 def check_n(n: object) -> int:
     """Return the number of pictures, 1 to 9."""
-    try:
-        number = float(n) if not isinstance(n, bool) else math.nan  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not (1 <= number <= MAX_N and number == int(number)):
-        raise InputFault("n", n, f"a whole number from 1 to {MAX_N}", "ask for fewer pictures, or use several tasks")
-    return int(number)
+    return check_whole_number("n", n, 1, MAX_N, "ask for fewer pictures, or use several tasks")
 
 
-def check_prompt(prompt: object) -> str | None:
+def check_prompt(prompt: object, field: str = "prompt") -> str | None:
     """Return the prompt, None where it is empty."""
     if prompt is None or prompt == "":
         return None
     if not isinstance(prompt, str):
-        raise InputFault("prompt", prompt, "text", "give a sentence")
+        raise InputFault(field, prompt, "text", "give a sentence")
     if len(prompt) > MAX_PROMPT:
         raise InputFault(
-            "prompt", f"a text of {len(prompt):,} characters", f"at most {MAX_PROMPT:,} characters", "shorten it"
+            field, f"a text of {len(prompt):,} characters", f"at most {MAX_PROMPT:,} characters", "shorten it"
         )
     return prompt
 
 
-def check_watermark(watermark: object) -> bool:
+def check_flag(field: str, value: object) -> bool:
     """Return the switch, which no text may stand for: "false" would count as true."""
-    if not isinstance(watermark, bool):
-        raise InputFault("watermark", watermark, "True or False", "give a bool, not a text")
-    return watermark
+    if not isinstance(value, bool):
+        raise InputFault(field, value, "True or False", "give a bool, not a text")
+    return value
 
 
 def check_seconds(field: str, value: object) -> float:
@@ -191,14 +194,15 @@ def check_external_task_id(task_id: object) -> str | None:
     return task_id
 
 
-def check_extra_body(extra: object) -> dict[str, Any]:
-    """Return the extra fields, which must be JSON."""
-    if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
-        raise InputFault("extra_body", extra, "a mapping of field names to values", "e.g. {'new_field': 1}")
-    for name in OWN_FIELDS.intersection(extra):
-        raise InputFault("extra_body", name, "a field without a parameter of its own", "use the parameter instead")
+def check_json(field: str, value: object, own: Collection[str]) -> dict[str, Any]:
+    """Return fields of the wire, which must be JSON and none of those that have a parameter."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InputFault(field, value, "a mapping of field names to values", "e.g. {'new_field': 1}")
+    for name in sorted(own):
+        if name in value:
+            raise InputFault(field, name, "a field without a parameter of its own", "use the parameter instead")
     try:
-        json.dumps(dict(extra), allow_nan=False)
+        json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InputFault("extra_body", extra, "JSON", f"{error}") from None
-    return dict(extra)
+        raise InputFault(field, value, "JSON", f"{error}") from None
+    return dict(value)

@@ -12,16 +12,17 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from airflow_kling.api.checks import (
+    OWN_FIELDS,
     SIDES,
     check_area,
     check_callback_url,
     check_external_task_id,
-    check_extra_body,
+    check_flag,
     check_image,
+    check_json,
     check_n,
     check_prompt,
     check_ratio,
-    check_watermark,
 )
 from airflow_kling.api.families import FAMILIES, IMAGE_EXPANSION, Family, OutputKind
 from airflow_kling.api.gateways import DOWN_RATIO_FIELD
@@ -169,11 +170,11 @@ class ExpandRequest:
             set_field(self, side, check_ratio(side, getattr(self, side)))
         check_area(self.up, self.down, self.left, self.right)
         set_field(self, "n", check_n(self.n))
-        set_field(self, "watermark", check_watermark(self.watermark))
+        set_field(self, "watermark", check_flag("watermark", self.watermark))
         set_field(self, "prompt", check_prompt(self.prompt))
         set_field(self, "callback_url", check_callback_url(self.callback_url))
         set_field(self, "external_task_id", check_external_task_id(self.external_task_id))
-        set_field(self, "extra_body", check_extra_body(self.extra_body))
+        set_field(self, "extra_body", check_json("extra_body", self.extra_body, OWN_FIELDS))
 
     @property
     def slots(self) -> int:

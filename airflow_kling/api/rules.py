@@ -7,7 +7,6 @@ and its capability maps and price lists of 2026-05, the older rows of those maps
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -16,10 +15,13 @@ from airflow_kling.api.checks import (
     check_callback_url,
     check_choice,
     check_external_task_id,
+    check_flag,
     check_image,
+    check_json,
     check_n,
     check_prompt,
-    check_watermark,
+    check_whole_number,
+    number_of,
 )
 from airflow_kling.api.inputs import InputFault
 
@@ -191,109 +193,76 @@ MAX_EXTENDED_SECONDS = 180
 # -- one field alone ---------------------------------------------------------------------------------------------------
 
 
-def check_text(field: str, value: object) -> str | None:
-    """
-    Return a text of at most 2,500 characters, None where it is empty.
-
-    :param field: Name of the parameter.
-    :param value: What was given.
-    """
-    text: str | None = _renamed(field, check_prompt, value)
-    return text
+Check: TypeAlias = Callable[[str, object], Any]
+"""Takes a field's name and what was given for it, and returns that as the wire wants it."""
 
 
-def check_picture(field: str, value: object) -> str | None:
-    """
-    Return a picture as :func:`airflow_kling.api.checks.check_image` does, None where none is given.
-
-    :param field: Name of the parameter.
-    :param value: A URL or base64 text.
-    """
-    return None if value is None or value == "" else _renamed(field, check_image, value)
+def _optional(check: Check) -> Check:
+    """Return the check of a field that may be left out: None or an empty text is None."""
+    return lambda field, value: None if value is None or value == "" else check(field, value)
 
 
-def check_duration(field: str, value: object) -> int | None:
-    """
-    Return a clip's length in seconds; which of 3 to 15 are allowed is the model's business.
-
-    :param field: Name of the parameter.
-    :param value: A number or its text.
-    """
-    if value is None or value == "":
-        return None
-    return _whole(field, value, MIN_DURATION, MAX_DURATION, "seconds: most models make 5 or 10")
+def _choice(choices: tuple[str, ...]) -> Check:
+    return _optional(lambda field, value: check_choice(field, value, choices))
 
 
-def check_share(field: str, value: object) -> float | None:
-    """
-    Return a number from 0 to 1, None where none is given.
+def _plain(check: Callable[[object], Any]) -> Check:
+    """Return a check that knows its field's name itself."""
+    return lambda _, value: check(value)
 
-    :param field: Name of the parameter.
-    :param value: A number or its text.
-    """
-    if value is None or value == "":
-        return None
-    number = _number(value)
+
+def _check_text(field: str, value: object) -> str | None:
+    return check_prompt(value, field)
+
+
+@_optional
+def _check_picture(field: str, value: object) -> str:
+    return check_image(value, field)
+
+
+@_optional
+def _check_duration(field: str, value: object) -> int:
+    """Return a clip's length in seconds; which of 3 to 15 are allowed is the model's business."""
+    return check_whole_number(field, value, MIN_DURATION, MAX_DURATION, "seconds: most models make 5 or 10")
+
+
+@_optional
+def _check_share(field: str, value: object) -> float:
+    number = number_of(value)
     if not 0 <= number <= 1:
         raise InputFault(field, value, "a number from 0 to 1", "correct it, or leave it out for Kling's default")
     return number + 0.0
 
 
-def check_sound(field: str, value: object) -> str | None:
-    """
-    Return ``on`` or ``off``, None where nothing is said.
-
-    :param field: Name of the parameter.
-    :param value: One of these words, or a bool.
-    """
+def _check_sound(field: str, value: object) -> Any:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return _optional_choice(field, value, ("on", "off"))
+    return _choice(("on", "off"))(field, value)
 
 
-def check_model_name(field: str, value: object) -> str | None:
-    """
-    Return a model's name, None where none is given; whether it is a known one is said by :func:`model_warnings`.
-
-    :param field: Name of the parameter.
-    :param value: The name as the wire spells it.
-    """
+@_optional
+def _check_model_name(field: str, value: object) -> str:
+    """Return a model's name; whether it is a known one is said by :func:`model_warnings`."""
     return _id_text(field, value, "a model's name", "e.g. kling-v2-6")
 
 
 def check_video_id(field: str, value: object) -> str:
-    """
-    Return the id of a clip.
-
-    :param field: Name of the parameter.
-    :param value: What ``videos[].id`` of a task said.
-    """
-    found = _id_text(field, value, "the id of a clip", "it is the id of a task's output, not the task's own id")
-    if found is None:
+    """Return the id of a clip, as ``videos[].id`` of a task said it."""
+    if value is None or value == "":
         raise InputFault(field, value, "given", "name the clip by the id of a task's output")
-    return found
+    return _id_text(field, value, "the id of a clip", "it is the id of a task's output, not the task's own id")
 
 
 def check_index(field: str, value: object) -> int:
-    """
-    Return the position of an output among those of its task, from 0.
-
-    :param field: Name of the parameter.
-    :param value: A number or its text.
-    """
-    number = _number(value)
+    """Return the position of an output among those of its task, from 0."""
+    number = number_of(value)
     if not (0 <= number < math.inf and number == int(number)):
         raise InputFault(field, value, "a whole number from 0", "count the outputs of the other task from 0")
     return int(number)
 
 
-def check_camera(field: str, value: object) -> dict[str, Any] | None:
-    """
-    Return a ``camera_control``: a type, and with ``simple`` one movement other than 0 in its ``config``.
-
-    :param field: Name of the parameter.
-    :param value: A mapping.
-    """
+def _check_camera(field: str, value: object) -> dict[str, Any] | None:
+    """Return a ``camera_control``: a type, and with ``simple`` one movement other than 0 in its ``config``."""
     if not value:
         return None
     camera = _mapping(field, value, ("type", "config"))
@@ -303,53 +272,48 @@ def check_camera(field: str, value: object) -> dict[str, Any] | None:
         if config:
             raise InputFault(f"{field}.config", config, f"left out with {kind}", "only simple takes one")
         return {"type": kind}
-    moves = _mapping(f"{field}.config", config or {}, CAMERA_MOVES)
+    given = _mapping(f"{field}.config", config or {}, CAMERA_MOVES)
+    moves = {move: number_of(amount) for move, amount in given.items()}
     for move, amount in moves.items():
-        if not -MAX_CAMERA_MOVE <= _number(amount) <= MAX_CAMERA_MOVE:
+        if not -MAX_CAMERA_MOVE <= amount <= MAX_CAMERA_MOVE:
             limit = f"a number from -{MAX_CAMERA_MOVE} to {MAX_CAMERA_MOVE}"
-            raise InputFault(f"{field}.config.{move}", amount, limit, "correct it")
-    if sum(_number(amount) != 0 for amount in moves.values()) != 1:
+            raise InputFault(f"{field}.config.{move}", given[move], limit, "correct it")
+    if sum(map(bool, moves.values())) != 1:
         limit = f"exactly one of {', '.join(CAMERA_MOVES)} other than 0"
         raise InputFault(f"{field}.config", config, limit, "choose one movement")
-    return {"type": kind, "config": {move: _number(amount) for move, amount in moves.items()}}
+    return {"type": kind, "config": moves}
 
 
 def check_masks(field: str, value: object, *, pictures: bool = True) -> list[dict[str, Any]] | None:
     """
     Return the ``dynamic_masks``: up to 6, each a picture and the 2 to 77 points of its way.
 
-    :param field: Name of the parameter.
-    :param value: A list of mappings with ``mask`` and ``trajectories``.
     :param pictures: Whether ``mask`` holds the picture itself, or only stands for it.
     """
     rows = _rows(field, value, MAX_MASKS, ("mask", "trajectories"))
     for row in rows or ():
-        row["mask"] = check_picture(f"{field}.mask", row.get("mask")) if pictures else row.get("mask")
+        row["mask"] = _check_picture(f"{field}.mask", row.get("mask")) if pictures else row.get("mask")
         if not row["mask"]:
             raise InputFault(f"{field}.mask", row["mask"], "a URL or base64 text", "give the mask's picture")
         row["trajectories"] = _points(f"{field}.trajectories", row.get("trajectories"))
     return rows
 
 
-def check_shots(field: str, value: object) -> list[dict[str, Any]] | None:
-    """
-    Return the ``multi_prompt``: up to 6 shots, each with its number, a prompt of at most 512 characters and seconds.
-
-    :param field: Name of the parameter.
-    :param value: A list of mappings with ``index``, ``prompt`` and ``duration``.
-    """
+def _check_shots(field: str, value: object) -> list[dict[str, Any]] | None:
+    """Return the ``multi_prompt``: up to 6 shots, each with number, prompt (at most 512 characters) and seconds."""
     rows = _rows(field, value, MAX_SHOTS, ("index", "prompt", "duration"))
     for position, row in enumerate(rows or (), 1):
         prompt = row.get("prompt")
         if not isinstance(prompt, str) or not 0 < len(prompt) <= MAX_SHOT_PROMPT:
             limit = f"a text of 1 to {MAX_SHOT_PROMPT} characters"
             raise InputFault(f"{field}.prompt", prompt, limit, "say what that shot shows")
-        row["index"] = _whole(f"{field}.index", row.get("index", position), 1, MAX_SHOTS, "count the shots")
-        row["duration"] = str(_whole(f"{field}.duration", row.get("duration"), 1, MAX_DURATION, "give seconds"))
+        index, seconds = row.get("index", position), row.get("duration")
+        row["index"] = check_whole_number(f"{field}.index", index, 1, MAX_SHOTS, "count the shots")
+        row["duration"] = str(check_whole_number(f"{field}.duration", seconds, 1, MAX_DURATION, "give seconds"))
     return rows
 
 
-def _listed(most: int, key: str) -> Callable[[str, object], list[dict[str, Any]] | None]:
+def _listed(most: int, key: str) -> Check:
     """Return the check of a list of ids, each in a mapping of one key."""
 
     def check(field: str, value: object) -> list[dict[str, Any]] | None:
@@ -363,60 +327,45 @@ def _listed(most: int, key: str) -> Callable[[str, object], list[dict[str, Any]]
     return check
 
 
-def _choice(choices: tuple[str, ...]) -> Callable[[str, object], str | None]:
-    return lambda field, value: _optional_choice(field, value, choices)
-
-
-def _plain(check: Callable[[object], Any]) -> Callable[[str, object], Any]:
-    """Return a check that knows its field's name itself."""
-    return lambda field, value: check(value)
-
-
-def _flag(field: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InputFault(field, value, "True or False", "give a bool, not a text")
-    return value
-
-
-_COMMON: dict[str, Callable[[str, object], Any]] = {
-    "model_name": check_model_name,
-    "prompt": check_text,
-    "negative_prompt": check_text,
-    "watermark": _plain(check_watermark),
+_COMMON: dict[str, Check] = {
+    "model_name": _check_model_name,
+    "prompt": _check_text,
+    "negative_prompt": _check_text,
+    "watermark": check_flag,
     "callback_url": _plain(check_callback_url),
     "external_task_id": _plain(check_external_task_id),
 }
-_VIDEO: dict[str, Callable[[str, object], Any]] = _COMMON | {
+_VIDEO = _COMMON | {
     "mode": _choice(MODES),
-    "duration": check_duration,
-    "sound": check_sound,
-    "cfg_scale": check_share,
-    "camera_control": check_camera,
-    "multi_shot": _flag,
+    "duration": _check_duration,
+    "sound": _check_sound,
+    "cfg_scale": _check_share,
+    "camera_control": _check_camera,
+    "multi_shot": check_flag,
     "shot_type": _choice(SHOT_TYPES),
-    "multi_prompt": check_shots,
+    "multi_prompt": _check_shots,
 }
 
 #: The fields of each family, and the check of each alone.
-FIELDS: dict[str, dict[str, Callable[[str, object], Any]]] = {
+FIELDS: dict[str, dict[str, Check]] = {
     IMAGE_TO_VIDEO: _VIDEO
     | {
-        "image": check_picture,
-        "image_tail": check_picture,
-        "static_mask": check_picture,
+        "image": _check_picture,
+        "image_tail": _check_picture,
+        "static_mask": _check_picture,
         "dynamic_masks": check_masks,
         "element_list": _listed(MAX_VIDEO_ELEMENTS, "element_id"),
         "voice_list": _listed(MAX_VOICES, "voice_id"),
     },
     TEXT_TO_VIDEO: _VIDEO | {"aspect_ratio": _choice(VIDEO_ASPECTS)},
     VIDEO_EXTENSION: {name: check for name, check in _COMMON.items() if name != "model_name"}
-    | {"video_id": check_video_id, "cfg_scale": check_share},
+    | {"video_id": check_video_id, "cfg_scale": _check_share},
     IMAGE_GENERATION: _COMMON
     | {
-        "image": check_picture,
+        "image": _check_picture,
         "image_reference": _choice(REFERENCES),
-        "image_fidelity": check_share,
-        "human_fidelity": check_share,
+        "image_fidelity": _check_share,
+        "human_fidelity": _check_share,
         "element_list": _listed(MAX_REFERENCES, "element_id"),
         "resolution": _choice(RESOLUTIONS),
         "aspect_ratio": _choice(IMAGE_ASPECTS),
@@ -431,8 +380,12 @@ PICTURE_FIELDS = ("image", "image_tail", "static_mask")
 # -- fields together ---------------------------------------------------------------------------------------------------
 
 
-Rule: TypeAlias = tuple[tuple[str, ...], Callable[[Mapping[str, Any]], None]]
-"""One documented contradiction: the fields that it looks at, and what raises where they contradict each other."""
+Rule: TypeAlias = tuple[tuple[str, ...], Callable[[Mapping[str, Any], str, Any], None]]
+"""
+One documented contradiction: the fields that it looks at, and what raises where they contradict each other.
+
+It is told the fields, what to call the model, and its row of the table; None for a model without one.
+"""
 
 
 def check_fields(family: str, fields: Mapping[str, object], *, pictures: bool = True) -> dict[str, Any]:
@@ -442,7 +395,6 @@ def check_fields(family: str, fields: Mapping[str, object], *, pictures: bool = 
     A field that is missing is not known yet (a template, say), and so every rule that reads it is passed over; None
     means that it is not given.
 
-    :param family: Name of one of the four families.
     :param fields: By the names of the requests' parameters.
     :param pictures: Whether pictures are there themselves; otherwise only whether one is given counts, for an operator
         has paths and other tasks' manifests.
@@ -457,23 +409,25 @@ def check_fields(family: str, fields: Mapping[str, object], *, pictures: bool = 
             found[name] = value or None
         else:
             found[name] = checks[name](name, value)
+    label = name = found.get("model_name") or ""
+    if family == IMAGE_GENERATION:
+        model: Any = IMAGE_MODELS.get(name)
+    else:
+        model = VIDEO_MODELS.get(name or DEFAULT_VIDEO_MODEL)
+        label = name or f"{DEFAULT_VIDEO_MODEL} (the documented default)"
     for reads, check_rule in RULES[family]:
-        if all(name in found for name in reads):
-            check_rule(found)
+        if found.keys() >= set(reads):
+            check_rule(found, label, model)
     return found
 
 
 def check_any_fields(fields: object) -> dict[str, Any]:
     """
-    Return the fields of a request of any family, which must be JSON.
+    Return the fields of a request of any family, which must be JSON, by the wire's names.
 
-    :param fields: By the wire's names.
     :raises InputFault: for what is no JSON, and for fields that have a parameter.
     """
-    found = _json_mapping("fields", fields)
-    for name in ("callback_url", "external_task_id"):
-        if name in found:
-            raise InputFault("fields", name, "a field without a parameter of its own", "use the parameter instead")
+    found = check_json("fields", fields, ("callback_url", "external_task_id"))
     if found.get("n") is not None:
         found["n"] = check_n(found["n"])
     return found
@@ -481,26 +435,15 @@ def check_any_fields(fields: object) -> dict[str, Any]:
 
 def check_extra_fields(family: str, extra: object) -> dict[str, Any]:
     """
-    Return further fields of a family's request, which must be JSON and have no parameter.
+    Return further fields of a family's request, which must be JSON and have no parameter, by the wire's names.
 
-    :param family: Name of one of the four families.
-    :param extra: By the wire's names.
     :raises InputFault: for what is no JSON, and for fields that have a parameter.
     """
-    found = _json_mapping("extra_body", extra)
-    own = {"watermark_info"} | FIELDS[family].keys()
-    for name in sorted(own & found.keys()):
-        raise InputFault("extra_body", name, "a field without a parameter of its own", "use the parameter instead")
-    return found
+    return check_json("extra_body", extra, {"watermark_info", *FIELDS[family]})
 
 
 def model_warnings(family: str, model_name: str | None) -> tuple[str, ...]:
-    """
-    Return what is to be said of a model's name: that no document of the family lists it.
-
-    :param family: Name of one of the four families.
-    :param model_name: None for the service's default.
-    """
+    """Return what is to be said of a model's name: that no document of the family lists it."""
     known = models_of(family)
     if model_name is None or not known or model_name in known:
         return ()
@@ -512,11 +455,7 @@ def model_warnings(family: str, model_name: str | None) -> tuple[str, ...]:
 
 
 def models_of(family: str) -> tuple[str, ...]:
-    """
-    Return the documented models of a family.
-
-    :param family: Name of one of the four families.
-    """
+    """Return the documented models of a family."""
     if family == IMAGE_GENERATION:
         return tuple(IMAGE_MODELS)
     return tuple(name for name, model in VIDEO_MODELS.items() if family in model.families)
@@ -531,7 +470,6 @@ def video_units(
     :param model_name: None for the documented default.
     :param mode: None for ``std``.
     :param duration: Seconds; None for 5.
-    :param sound: Whether it has sound.
     :param voices: Whether it speaks with voices of one's own.
     """
     model = VIDEO_MODELS.get(model_name or DEFAULT_VIDEO_MODEL)
@@ -547,44 +485,68 @@ def image_units(model_name: str | None, n: int, *, from_picture: bool) -> float 
     Return the list price of generated pictures in image units, None where no list has it.
 
     :param model_name: None for the service's default, on which the documents disagree.
-    :param n: Number of pictures.
     :param from_picture: Whether they are made from another.
     """
     model = IMAGE_MODELS.get(model_name or "")
     return None if model is None or model.units is None else model.units[from_picture] * n
 
 
-def _video_model(given: Mapping[str, Any]) -> tuple[str, VideoModel | None]:
-    name = given["model_name"] or DEFAULT_VIDEO_MODEL
-    label = name if given["model_name"] else f"{name} (the documented default)"
-    return label, VIDEO_MODELS.get(name)
+_SETTING = ("model_name", "mode", "duration")
 
 
-def _setting(given: Mapping[str, Any]) -> tuple[str, int]:
-    return given["mode"] or DEFAULT_MODE, given["duration"] or DEFAULT_DURATION
+def _one_of(field: str, of_model: str, unit: str = "") -> Rule:
+    """Refuse a value that is not among those of the model."""
+
+    def check(given: Mapping[str, Any], name: str, model: Any) -> None:
+        if model and given[field] and given[field] not in (allowed := getattr(model, of_model)):
+            limit = f"one of {', '.join(map(str, allowed))}{unit} with {name}"
+            raise InputFault(field, given[field], limit, "correct it")
+
+    return ("model_name", field), check
 
 
-def _mode_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if model and given["mode"] and given["mode"] not in model.units:
-        raise InputFault("mode", given["mode"], f"one of {', '.join(model.units)} with {name}", "correct it")
+def _takes(of_model: str, advice: str, *fields: str, limit: str = "left out") -> Rule:
+    """Refuse fields that the model does not take at all."""
+
+    def check(given: Mapping[str, Any], name: str, model: Any) -> None:
+        for field in fields:
+            value = given[field]
+            if model and value is not None and value is not False and not getattr(model, of_model):
+                shown = "given" if isinstance(value, list) else value
+                raise InputFault(field, shown, f"{limit} with {name}", advice)
+
+    return ("model_name", *fields), check
 
 
-def _duration_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if model and given["duration"] and given["duration"] not in model.durations:
-        allowed = ", ".join(map(str, model.durations))
-        raise InputFault("duration", given["duration"], f"one of {allowed} seconds with {name}", "correct it")
+def _takes_where(of_model: str, *fields: str) -> Rule:
+    """Refuse fields in a mode or with a duration in which the model does not take them."""
+
+    def check(given: Mapping[str, Any], name: str, model: Any) -> None:
+        mode, duration = given["mode"] or DEFAULT_MODE, given["duration"] or DEFAULT_DURATION
+        for field in fields:
+            where: Where = getattr(model, of_model, _NOWHERE)
+            if not model or not given[field] or duration in where.get(mode, ()):
+                continue
+            if not where:
+                raise InputFault(field, "given", f"left out with {name}", "leave it out, or take another model")
+            places = " or ".join(f"{mode} of {'/'.join(map(str, seconds))} s" for mode, seconds in where.items())
+            limit = f"left out with {name} in mode {mode} of {duration} s"
+            raise InputFault(field, "given", limit, f"it works in {places}")
+
+    return (*_SETTING, *fields), check
 
 
-def _cfg_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if model and given["cfg_scale"] is not None and not model.cfg_scale:
-        raise InputFault("cfg_scale", given["cfg_scale"], f"left out with {name}", "no model of version 2 takes it")
+def _needs(limit: str, advice: str, *fields: str) -> Rule:
+    """Refuse that none of some fields is given."""
+
+    def check(given: Mapping[str, Any], _: str, __: Any) -> None:
+        if not any(given[field] for field in fields):
+            raise InputFault(fields[0], None, limit, advice)
+
+    return fields, check
 
 
-def _sound_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
+def _sound_of_model(given: Mapping[str, Any], name: str, model: Any) -> None:
     if not model or given["sound"] != "on":
         return
     if not model.units_sound:
@@ -596,60 +558,24 @@ def _sound_of_model(given: Mapping[str, Any]) -> None:
         raise InputFault("sound", "on", limit, f"set mode to {' or '.join(model.units_sound)}")
 
 
-def _somewhere(field: str, where: Where, name: str, given: Mapping[str, Any]) -> None:
-    """Refuse a field in a mode or with a duration in which the model does not take it."""
-    mode, duration = _setting(given)
-    if duration in where.get(mode, ()):
-        return
-    if not where:
-        raise InputFault(field, "given", f"left out with {name}", "leave it out, or take another model")
-    places = " or ".join(f"{mode} of {'/'.join(map(str, seconds))} s" for mode, seconds in where.items())
-    raise InputFault(field, "given", f"left out with {name} in mode {mode} of {duration} s", f"it works in {places}")
-
-
-def _tail_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if model and given["image_tail"]:
-        _somewhere("image_tail", model.tail, name, given)
-
-
-def _tail_alone(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
+def _tail_alone(given: Mapping[str, Any], name: str, model: Any) -> None:
     if model and model.tail and given["image_tail"] and not given["image"] and not model.tail_alone:
         raise InputFault("image", None, f"given with {name}", "it takes no last frame without a first one")
 
 
-def _tail_silent(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
+def _tail_silent(given: Mapping[str, Any], name: str, model: Any) -> None:
     if model and given["image_tail"] and given["sound"] == "on" and not model.tail_with_sound:
         raise InputFault("sound", "on", f"off with {name} beside image_tail", "such clips are silent")
 
 
-def _masks_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    for field in ("static_mask", "dynamic_masks"):
-        if model and given[field]:
-            _somewhere(field, model.masks, name, given)
-
-
-def _camera_of_image(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if not model or not given["camera_control"]:
-        return
-    _somewhere("camera_control", model.camera_of_image, name, given)
-    kind = given["camera_control"]["type"]
-    if kind not in model.camera_types:
+def _camera_type(given: Mapping[str, Any], name: str, model: Any) -> None:
+    kind = (given["camera_control"] or {}).get("type")
+    if model and kind and kind not in model.camera_types:
         limit = f"{' or '.join(model.camera_types)} with {name}"
         raise InputFault("camera_control.type", kind, limit, "take that type")
 
 
-def _camera_of_text(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if model and given["camera_control"]:
-        _somewhere("camera_control", model.camera_of_text, name, given)
-
-
-def _one_control(given: Mapping[str, Any]) -> None:
+def _one_control(given: Mapping[str, Any], _: str, __: Any) -> None:
     """Refuse more than one of last frame, motion brush and camera."""
     fields = ("image_tail", "static_mask", "dynamic_masks", "camera_control")
     used = [field for field in fields if given[field]]
@@ -658,29 +584,12 @@ def _one_control(given: Mapping[str, Any]) -> None:
         raise InputFault(", ".join(used), "given together", limit, "keep one of them")
 
 
-def _needs_a_frame(given: Mapping[str, Any]) -> None:
-    if not given["image"] and not given["image_tail"]:
-        raise InputFault("image", None, "given, or image_tail", "give the clip's first or last frame")
-
-
-def _elements_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if model and given["element_list"] and not model.elements:
-        raise InputFault("element_list", "given", f"left out with {name}", "kling-v3 takes elements")
-
-
-def _voices_need_sound(given: Mapping[str, Any]) -> None:
+def _voices_need_sound(given: Mapping[str, Any], _: str, __: Any) -> None:
     if given["voice_list"] and given["sound"] != "on":
         raise InputFault("sound", given["sound"], "on beside voice_list", "set sound, or leave the voices out")
 
 
-def _shots_of_model(given: Mapping[str, Any]) -> None:
-    name, model = _video_model(given)
-    if model and given["multi_shot"] and not model.shots:
-        raise InputFault("multi_shot", True, f"off with {name}", "kling-v3 makes several shots")
-
-
-def _shots_together(given: Mapping[str, Any]) -> None:
+def _shots_together(given: Mapping[str, Any], _: str, __: Any) -> None:
     kind, shots = given["shot_type"], given["multi_prompt"]
     if not given["multi_shot"]:
         for field in ("shot_type", "multi_prompt"):
@@ -690,131 +599,98 @@ def _shots_together(given: Mapping[str, Any]) -> None:
         limit = f"{' or '.join(SHOT_TYPES)} beside multi_shot"
         raise InputFault("shot_type", None, limit, "say who divides the clip into shots")
     elif (kind == "customize") != bool(shots):
-        wanted = "given" if kind == "customize" else "left out"
-        limit = f"{wanted} with shot_type {kind}"
+        limit = f"{'left out' if shots else 'given'} with shot_type {kind}"
         raise InputFault("multi_prompt", "given" if shots else None, limit, "customize takes it, intelligence does not")
 
 
-def _prompt_or_shots(given: Mapping[str, Any]) -> None:
-    if not given["prompt"] and not given["multi_prompt"]:
-        raise InputFault("prompt", given["prompt"], "given", "say what the clip shows")
-
-
-def _image_prompt(given: Mapping[str, Any]) -> None:
-    if not given["prompt"]:
-        raise InputFault("prompt", given["prompt"], "given", "say what the picture shows")
-
-
-def _image_model(given: Mapping[str, Any]) -> ImageModel | None:
-    return IMAGE_MODELS.get(given["model_name"] or "")
-
-
-def _negative_of_image(given: Mapping[str, Any]) -> None:
+def _negative_of_image(given: Mapping[str, Any], _: str, __: Any) -> None:
     if given["image"] and given["negative_prompt"]:
         raise InputFault("negative_prompt", "given", "left out beside image", "say it in the prompt")
 
 
-def _beside_image(given: Mapping[str, Any]) -> None:
+def _beside_image(given: Mapping[str, Any], _: str, __: Any) -> None:
     for field in ("image_reference", "image_fidelity"):
         if given[field] is not None and not given["image"]:
             raise InputFault(field, given[field], "left out without image", "give the picture that it is about")
 
 
-def _human_of_subject(given: Mapping[str, Any]) -> None:
+def _human_of_subject(given: Mapping[str, Any], _: str, __: Any) -> None:
     if given["human_fidelity"] is not None and given["image_reference"] != "subject":
         advice = "set image_reference to subject, or leave it out"
         raise InputFault("human_fidelity", given["human_fidelity"], "left out without that reference", advice)
 
 
-def _reference_of_model(given: Mapping[str, Any]) -> None:
-    model = _image_model(given)
-    if model and given["image_reference"] and not model.references:
-        names = " and ".join(name for name, row in IMAGE_MODELS.items() if row.references)
-        limit = f"left out with {given['model_name']}"
-        raise InputFault("image_reference", given["image_reference"], limit, f"{names} take it")
-
-
-def _reference_of_v1_5(given: Mapping[str, Any]) -> None:
-    if given["model_name"] == "kling-v1-5" and given["image"] and not given["image_reference"]:
+def _reference_of_v1_5(given: Mapping[str, Any], name: str, _: Any) -> None:
+    if name == "kling-v1-5" and given["image"] and not given["image_reference"]:
         limit = "subject or face beside image with kling-v1-5"
         raise InputFault("image_reference", None, limit, "say what of the picture counts")
 
 
-def _fidelity_of_model(given: Mapping[str, Any]) -> None:
-    model = _image_model(given)
-    for field in ("image_fidelity", "human_fidelity"):
-        if model and given[field] is not None and not model.fidelity:
-            raise InputFault(field, given[field], f"left out with {given['model_name']}", "kling-v2-1 takes it")
-
-
-def _image_elements(given: Mapping[str, Any]) -> None:
-    model, elements = _image_model(given), given["element_list"] or ()
+def _image_elements(given: Mapping[str, Any], name: str, model: Any) -> None:
+    elements = given["element_list"] or ()
     if model and elements and not model.elements:
-        raise InputFault("element_list", "given", f"left out with {given['model_name']}", "kling-v3 takes elements")
+        raise InputFault("element_list", "given", f"left out with {name}", _ELEMENTS_ADVICE)
     if len(elements) + bool(given["image"]) > MAX_REFERENCES:
         limit = f"at most {MAX_REFERENCES} together with image"
         raise InputFault("element_list", f"{len(elements)} elements", limit, "leave some out")
 
 
-def _resolution_of_model(given: Mapping[str, Any]) -> None:
-    model, name = _image_model(given), given["model_name"]
+def _resolution_of_model(given: Mapping[str, Any], name: str, model: Any) -> None:
     if not model:
         return
-    if not given["image"] and not model.of_text:
-        raise InputFault("image", None, f"given with {name}", "it makes no picture from text alone")
     allowed = model.of_image if given["image"] else model.of_text
+    if not allowed:
+        raise InputFault("image", None, f"given with {name}", "it makes no picture from text alone")
     if given["resolution"] and given["resolution"] not in allowed:
         raise InputFault("resolution", given["resolution"], f"{' or '.join(allowed)} with {name}", "correct it")
 
 
-def _aspect_of_model(given: Mapping[str, Any]) -> None:
-    model, ratio = _image_model(given), given["aspect_ratio"]
-    if model and ratio and ratio not in model.aspects:
-        limit = f"one of {', '.join(model.aspects)} with {given['model_name']}"
-        raise InputFault("aspect_ratio", ratio, limit, "correct it")
-
-
-_SETTING = ("model_name", "mode", "duration")
+_ELEMENTS_ADVICE = "kling-v3 takes elements"
 _VIDEO_RULES: tuple[Rule, ...] = (
-    (("model_name", "mode"), _mode_of_model),
-    (("model_name", "duration"), _duration_of_model),
+    _one_of("mode", "units"),
+    _one_of("duration", "durations", " seconds"),
     (("model_name", "mode", "sound"), _sound_of_model),
-    (("model_name", "cfg_scale"), _cfg_of_model),
-    (("model_name", "multi_shot"), _shots_of_model),
+    _takes("cfg_scale", "no model of version 2 takes it", "cfg_scale"),
+    _takes("shots", "kling-v3 makes several shots", "multi_shot", limit="off"),
     (("multi_shot", "shot_type", "multi_prompt"), _shots_together),
 )
 
 #: The contradictions of each family, in the order in which they are looked for.
 RULES: dict[str, tuple[Rule, ...]] = {
     IMAGE_TO_VIDEO: (
-        (("image", "image_tail"), _needs_a_frame),
+        _needs("given, or image_tail", "give the clip's first or last frame", "image", "image_tail"),
         *_VIDEO_RULES,
         (("image_tail", "static_mask", "dynamic_masks", "camera_control"), _one_control),
-        ((*_SETTING, "image_tail"), _tail_of_model),
+        _takes_where("tail", "image_tail"),
         (("model_name", "image", "image_tail"), _tail_alone),
         (("model_name", "image_tail", "sound"), _tail_silent),
-        ((*_SETTING, "static_mask", "dynamic_masks"), _masks_of_model),
-        ((*_SETTING, "camera_control"), _camera_of_image),
-        (("model_name", "element_list"), _elements_of_model),
+        _takes_where("masks", "static_mask", "dynamic_masks"),
+        _takes_where("camera_of_image", "camera_control"),
+        ((*_SETTING, "camera_control"), _camera_type),
+        _takes("elements", _ELEMENTS_ADVICE, "element_list"),
         (("voice_list", "sound"), _voices_need_sound),
     ),
     TEXT_TO_VIDEO: (
-        (("prompt", "multi_prompt"), _prompt_or_shots),
+        _needs("given", "say what the clip shows", "prompt", "multi_prompt"),
         *_VIDEO_RULES,
-        ((*_SETTING, "camera_control"), _camera_of_text),
+        _takes_where("camera_of_text", "camera_control"),
     ),
     VIDEO_EXTENSION: (),
     IMAGE_GENERATION: (
-        (("prompt",), _image_prompt),
+        _needs("given", "say what the picture shows", "prompt"),
         (("image", "negative_prompt"), _negative_of_image),
         (("image", "image_reference", "image_fidelity"), _beside_image),
         (("human_fidelity", "image_reference"), _human_of_subject),
-        (("model_name", "image_reference"), _reference_of_model),
+        _takes(
+            "references",
+            f"{' and '.join(name for name, row in IMAGE_MODELS.items() if row.references)} take it",
+            "image_reference",
+        ),
         (("model_name", "image", "image_reference"), _reference_of_v1_5),
-        (("model_name", "image_fidelity", "human_fidelity"), _fidelity_of_model),
+        _takes("fidelity", "kling-v2-1 takes it", "image_fidelity", "human_fidelity"),
         (("model_name", "image", "element_list"), _image_elements),
         (("model_name", "image", "resolution"), _resolution_of_model),
-        (("model_name", "aspect_ratio"), _aspect_of_model),
+        _one_of("aspect_ratio", "aspects"),
     ),
 }
 
@@ -822,36 +698,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
 
-def _number(value: object) -> float:
-    """Return a number, or the number of its text; what is none becomes not-a-number, which no limit lets pass."""
-    try:
-        return math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-
-
-def _whole(field: str, value: object, least: int, most: int, advice: str) -> int:
-    number = _number(value)
-    if not (least <= number <= most and number == int(number)):
-        raise InputFault(field, value, f"a whole number from {least} to {most}", advice)
-    return int(number)
-
-
-def _renamed(field: str, check: Callable[[object], Any], value: object) -> Any:
-    """Run a check that knows one field's name for another field."""
-    try:
-        return check(value)
-    except InputFault as fault:
-        raise InputFault(field, fault.value, fault.limit, fault.advice) from None
-
-
-def _optional_choice(field: str, value: object, choices: tuple[str, ...]) -> str | None:
-    return None if value is None or value == "" else check_choice(field, value, choices)
-
-
-def _id_text(field: str, value: object, limit: str, advice: str) -> str | None:
-    if value is None or value == "":
-        return None
+def _id_text(field: str, value: object, limit: str, advice: str) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_ID:
         raise InputFault(field, value, f"{limit}, at most {MAX_ID} characters", advice)
     return value.strip()
@@ -877,16 +724,6 @@ def _points(field: str, value: object) -> list[dict[str, float]]:
         raise InputFault(field, value, f"{MIN_POINTS} to {MAX_POINTS} points with x and y", "correct it")
     points = [_mapping(field, point, ("x", "y")) for point in value]
     for point in points:
-        if not all(math.isfinite(_number(point.get(axis))) for axis in ("x", "y")):
+        if not all(math.isfinite(number_of(point.get(axis))) for axis in ("x", "y")):
             raise InputFault(field, point, "a point with two numbers, x and y", "count pixels from the lower left")
     return points
-
-
-def _json_mapping(field_name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InputFault(field_name, value, "a mapping of field names to values", "e.g. {'new_field': 1}")
-    try:
-        json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputFault(field_name, value, "JSON", f"{error}") from None
-    return dict(value)
