@@ -33,11 +33,7 @@ Credentials = ApiKey | KeyPair
 
 
 class TokenSource:
-    """
-    Gives the token for the next request.
-
-    :param credentials: What to make it of.
-    """
+    """Gives the token for the next request."""
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
@@ -71,7 +67,6 @@ def sign_token(pair: KeyPair, now: float) -> str:
     """
     Return the JWT (HS256) that Kling's documents describe: ``iss``, ``exp`` in 30 minutes, ``nbf`` 5 seconds ago.
 
-    :param pair: AccessKey and SecretKey.
     :param now: Seconds since the epoch.
     """
     import jwt  # here, so that what a DAG file imports does not load it

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from airflow_kling.api.checks import is_url
-from airflow_kling.api.envelope import parse_bare_task, read_bare_status
+from airflow_kling.api.envelope import json_object, parse_bare_task, read_bare_status
 from airflow_kling.api.families import Family
 from airflow_kling.api.faults import ApiFault, FaultInfo, FaultKind
 from airflow_kling.api.inputs import InputFault
@@ -114,11 +114,8 @@ def hints_at_end(body: bytes) -> bool:
 
 
 def _fields(body: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
+    fields = json_object(body)
+    if fields is None:
         raise ApiFault(FaultInfo(FaultKind.INPUT, "the callback's body is no JSON object"))
     return fields
 

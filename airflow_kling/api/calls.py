@@ -68,8 +68,6 @@ class Call(Generic[T]):
     """
     One HTTP request, and what makes sense of its answer.
 
-    :param method: ``GET`` or ``POST``.
-    :param url: Whole address.
     :param parse: From the answer to what was asked; raises ApiFault.
     :param body: JSON of a ``POST``.
     :param max_answer_bytes: Where reading an answer is broken off.
@@ -109,35 +107,30 @@ def query_call(account: Account, family: str, task_id: str) -> Call[Task]:
 
 def list_call(account: Account, family: str, page: int, page_size: int) -> Call[list[Task]]:
     """Return the call that asks for a page of tasks, newest first."""
-    return Call(
-        "GET",
-        _list_url(account, family, page, page_size),
-        partial(parse_tasks, get_family(family)),
-        max_answer_bytes=MAX_LIST_BYTES,
-    )
+    return _page_call(account, family, page, page_size, parse_tasks)
 
 
 def page_call(account: Account, family: str, page: int, wanted: Container[str]) -> Call[Page]:
     """Return the call that asks for a whole page of tasks and reads those that are wanted."""
-    url = _list_url(account, family, page, MAX_PAGE_SIZE)
-    parse = partial(parse_page, get_family(family), wanted=wanted)
-    return Call("GET", url, parse, max_answer_bytes=MAX_LIST_BYTES)
+    return _page_call(account, family, page, MAX_PAGE_SIZE, partial(parse_page, wanted=wanted))
 
 
-def _list_url(account: Account, family: str, page: int, page_size: int) -> str:
+def _page_call(
+    account: Account, family: str, page: int, page_size: int, parse: Callable[[Family, Answer], T]
+) -> Call[T]:
     row = get_family(family)
     for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise InputFault(name, value, f"a whole number from 1 to {most:,}", "correct it")
     query = urlencode({"pageNum": page, "pageSize": page_size})
-    return f"{account.url(row.route)}?{query}"
+    url = f"{account.url(row.route)}?{query}"
+    return Call("GET", url, partial(parse, row), max_answer_bytes=MAX_LIST_BYTES)
 
 
 def packs_call(account: Account, now: float) -> Call[list[Pack]] | None:
     """
     Return the call that asks for the account's resource packs, None where the gateway documents none.
 
-    :param account: Of which gateway.
     :param now: Seconds since the epoch; packs are found by the time they were bought.
     """
     route = GATEWAYS[account.gateway].packs_route
@@ -154,8 +147,6 @@ def may_resend(method: str, info: FaultInfo, attempt: int, *, token_renewable: b
     A read may whenever the fault passes by itself. A create may only where nothing can have been accepted: never
     reached, or refused for a token that a new one replaces.
 
-    :param method: ``GET`` or ``POST``.
-    :param info: How the last attempt ended.
     :param attempt: How many were made, from 1.
     :param token_renewable: Whether a new token can differ from the refused one.
     """
@@ -173,9 +164,7 @@ def resend_delay(info: FaultInfo, attempt: int, uniform: Callable[[float, float]
     """
     Return the seconds to wait before the next attempt: what the server asks, else doubling with jitter.
 
-    :param info: How the last attempt ended.
     :param attempt: How many were made, from 1.
-    :param uniform: Random number between two.
     """
     if info.retry_after is not None:
         return info.retry_after + uniform(0, 0.5)

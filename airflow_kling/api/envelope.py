@@ -6,12 +6,12 @@ import json
 import math
 import re
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from airflow_kling.api.codes import ROUTE_MISSING_HINT, code_kind, status_kind
+from airflow_kling.api.codes import ROUTE_MISSING_HINT, Code, code_kind, status_kind
 from airflow_kling.api.families import Family, OutputKind
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
 from airflow_kling.api.models import Output, Pack, Task, TaskStatus
@@ -48,9 +48,7 @@ class Answer:
     """
     An HTTP answer, as either transport received it.
 
-    :param status: HTTP status.
     :param headers: Names in lower case.
-    :param body: The whole body.
     """
 
     status: int
@@ -62,8 +60,6 @@ def parse_task(family: Family, answer: Answer) -> Task:
     """
     Return the task of a create or query answer.
 
-    :param family: What was asked.
-    :param answer: What came.
     :raises ApiFault: for everything that is not a task.
     """
     payload = _payload(answer)
@@ -81,7 +77,6 @@ class Page:
     """
     A page of a list, as far as it was asked for.
 
-    :param tasks: Its tasks.
     :param rows: How many rows it has, read or not.
     """
 
@@ -93,8 +88,6 @@ def parse_tasks(family: Family, answer: Answer) -> list[Task]:
     """
     Return the tasks of a list answer.
 
-    :param family: What was asked.
-    :param answer: What came.
     :raises ApiFault: for everything that is not a list of tasks.
     """
     return parse_page(family, answer).tasks
@@ -107,8 +100,6 @@ def parse_page(family: Family, answer: Answer, wanted: Container[str] | None = N
     A row without a readable id is left out, and one that succeeded may come without its outputs: asking for the single
     task tells.
 
-    :param family: What was asked.
-    :param answer: What came.
     :param wanted: Ids of the tasks to return; the rows of others are not read any further.
     :raises ApiFault: for everything that is not a list of tasks.
     """
@@ -136,17 +127,18 @@ def parse_packs(answer: Answer) -> list[Pack]:
     """
     Return the resource packs of an account, those in force first; rows that cannot be read are left out.
 
-    :param answer: What came.
     :raises ApiFault: for everything that is not a list of packs.
     """
     payload = _payload(answer)
     data = payload.get("data")
-    code = _code(data.get("code")) if isinstance(data, dict) else None
-    if isinstance(data, dict) and code is not None and code not in _OK_CODES:
-        raise _fault(answer, code, payload, _text(data.get("msg")))
-    rows = data.get("resource_pack_subscribe_infos") if isinstance(data, dict) else None
-    if rows is None and isinstance(data, dict):
-        return []
+    rows: object = None
+    if isinstance(data, dict):
+        code = _code(data.get("code"))
+        if code is not None and code not in _OK_CODES:
+            raise _fault(answer, code, payload, _text(data.get("msg")))
+        rows = data.get("resource_pack_subscribe_infos")
+        if rows is None:
+            return []
     if not isinstance(rows, list):
         raise _malformed(answer, payload, "no list of resource packs")
     packs = [
@@ -167,8 +159,6 @@ def parse_bare_task(family: Family, fields: Mapping[str, Any]) -> Task:
     """
     Return the task of an object without an envelope, as callbacks carry it.
 
-    :param family: The family, which the object does not name.
-    :param fields: The decoded object.
     :raises ApiFault: where it is no task.
     """
     return _task(family, Answer(200, {}, b""), {}, fields, None)
@@ -178,7 +168,6 @@ def read_bare_status(fields: Mapping[str, Any]) -> TaskStatus:
     """
     Return the status alone of such an object, of whatever family, and with or without what the task made.
 
-    :param fields: The decoded object.
     :raises ApiFault: where it names no task.
     """
     answer = Answer(200, {}, b"")
@@ -217,7 +206,7 @@ def _payload(answer: Answer) -> dict[str, Any]:
         raise _fault(
             answer, None, {}, "the server redirects instead of answering", kind=FaultKind.ROUTE, made_none=True
         )
-    payload = _json(answer)
+    payload = json_object(answer.body)
     if payload is None:
         raise _not_json(answer)
     error = payload.get("error")
@@ -226,7 +215,8 @@ def _payload(answer: Answer) -> dict[str, Any]:
     code = _code(payload.get("code"))
     message = _text(payload.get("message") or payload.get("msg"))
     if code is None and "code" in payload and message.strip() == "404":
-        raise _route_missing(answer, payload)
+        missing = 'the gateway answered {"code": null, "message": "404"}: it does not offer this route'
+        raise _fault(answer, None, payload, missing, kind=FaultKind.ROUTE, hint=ROUTE_MISSING_HINT, made_none=True)
     if code not in _OK_CODES and "code" in payload:
         raise _fault(answer, code, payload, message)
     if answer.status >= 400:
@@ -236,9 +226,10 @@ def _payload(answer: Answer) -> dict[str, Any]:
     return payload
 
 
-def _json(answer: Answer) -> dict[str, Any] | None:
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a body is, None where it is none."""
     try:
-        payload = json.loads(answer.body)
+        payload = json.loads(body)
     except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
@@ -338,7 +329,7 @@ def _status(layers: list[Mapping[str, Any]]) -> tuple[TaskStatus, str]:
     if words[0]:
         return TaskStatus.PROCESSING, words[0]
     # A create's answer may lack the status: CometAPI's newer page prints none.
-    return next(((status, word) for status, word in known), (TaskStatus.SUBMITTED, ""))
+    return known[0] if known else (TaskStatus.SUBMITTED, "")
 
 
 def _outputs(kind: OutputKind, result: object) -> tuple[Output, ...]:
@@ -365,10 +356,7 @@ def _outputs(kind: OutputKind, result: object) -> tuple[Output, ...]:
             )
         )
     if len({output.index for output in outputs}) < len(outputs):
-        outputs = [
-            Output(position, output.kind, output.url, output.watermark_url, output.id, output.duration)
-            for position, output in enumerate(outputs)
-        ]
+        outputs = [replace(output, index=position) for position, output in enumerate(outputs)]
     return tuple(sorted(outputs, key=lambda output: output.index))
 
 
@@ -390,21 +378,9 @@ def _not_json(answer: Answer) -> ApiFault:
 def _gateway_fault(answer: Answer, payload: Mapping[str, Any], error: object) -> ApiFault:
     fields = error if isinstance(error, Mapping) else {"message": error}
     message = _text(fields.get("message"))
-    if "unsupported relay mode" in message.lower():
-        return _fault(answer, _code(fields.get("code")), payload, message, kind=FaultKind.ROUTE, made_none=True)
-    return _fault(answer, _code(fields.get("code")), payload, message)
-
-
-def _route_missing(answer: Answer, payload: Mapping[str, Any]) -> ApiFault:
-    return _fault(
-        answer,
-        None,
-        payload,
-        'the gateway answered {"code": null, "message": "404"}: it does not offer this route',
-        kind=FaultKind.ROUTE,
-        hint=ROUTE_MISSING_HINT,
-        made_none=True,
-    )
+    missing = "unsupported relay mode" in message.lower()
+    kind = FaultKind.ROUTE if missing else None
+    return _fault(answer, _code(fields.get("code")), payload, message, kind=kind, made_none=missing)
 
 
 def _malformed(answer: Answer, payload: Mapping[str, Any], what: str) -> ApiFault:
@@ -423,26 +399,21 @@ def _fault(
 ) -> ApiFault:
     """Return the fault: classed by its code, else by its HTTP status, unless the caller knows better."""
     row = code_kind(code, message)
-    by_status, status_hint = status_kind(answer.status, code)
-    refused = 400 <= answer.status < 500 or answer.status == 501 or (isinstance(code, int) and 1000 <= code < 1400)
-    if row is not None:
-        created = row.created
-    else:
+    if row is None:
+        refused = 400 <= answer.status < 500 or answer.status == 501 or (isinstance(code, int) and 1000 <= code < 1400)
         created = Created.NO if refused or made_none else Created.MAY_EXIST
-    if kind is None:
-        kind = row.kind if row is not None else by_status
-    if hint is None:
-        hint = row.hint if row is not None else status_hint
+        by_status, status_hint = status_kind(answer.status, code)
+        row = Code(code or "", answer.status, by_status, f"HTTP {answer.status}", status_hint, created)
     return ApiFault(
         FaultInfo(
-            kind=kind,
-            message=redact(message) or (row.meaning if row is not None else f"HTTP {answer.status}"),
+            kind=kind or row.kind,
+            message=redact(message) or row.meaning,
             code=code,
             http_status=answer.status,
             request_id=_request_id(answer, payload),
-            created=created,
+            created=row.created,
             retry_after=parse_retry_after(answer.headers),
-            hint=hint,
+            hint=row.hint if hint is None else hint,
         )
     )
 
@@ -453,7 +424,7 @@ def _request_id(answer: Answer, payload: Mapping[str, Any]) -> str | None:
     if isinstance(error, Mapping):
         found = _REQUEST_ID_IN_TEXT.search(_text(error.get("message")))
         candidates.append(found.group(1) if found else None)
-    return next((text for text in map(_text, candidates) if _ID.fullmatch(text)), None)
+    return next(filter(None, map(_id_or_none, candidates)), None)
 
 
 def _code(value: object) -> int | str | None:
@@ -479,9 +450,8 @@ def _first_id(layers: list[Mapping[str, Any]], *keys: str) -> str | None:
     """Return the outermost id: a gateway looks up its own ids, not those of Kling behind it."""
     for key in keys:
         for layer in layers:
-            text = _text(layer.get(key))
-            if _ID.fullmatch(text):
-                return text
+            if found := _id_or_none(layer.get(key)):
+                return found
     return None
 
 
@@ -509,7 +479,7 @@ def _number(value: object) -> float | None:
 def _moment(value: object) -> datetime | None:
     """Return the time of Unix milliseconds."""
     number = _number(value)
-    if number is None or number <= 0:
+    if not number:
         return None
     try:
         return datetime.fromtimestamp(number / 1000, UTC)

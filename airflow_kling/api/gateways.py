@@ -12,7 +12,7 @@ from airflow_kling.api.checks import OWN_FIELDS
 from airflow_kling.api.inputs import InputFault
 
 DOWN_RATIO_FIELD = "down_expansion_ratio"
-TAKEN_FIELDS = OWN_FIELDS - {DOWN_RATIO_FIELD, "bottom_expansion_ratio"}
+_TAKEN_FIELDS = OWN_FIELDS - {DOWN_RATIO_FIELD, "bottom_expansion_ratio"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +55,12 @@ GATEWAYS: dict[str, Gateway] = {
     )
 }
 
-_BELIEF = {"auto": None, "yes": True, "no": False}
-
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """
     Where requests go and in whose name: a gateway, adjusted by one connection.
 
-    :param gateway: Name of the gateway.
-    :param base_url: Scheme, host and port.
     :param prefix: Path before a family's route.
     :param credentials: API key, or AccessKey and SecretKey; never shown.
     :param down_ratio_field: The wire's name of the lower side's ratio. Kling's documents and CometAPI's newer page
@@ -116,7 +112,8 @@ def resolve_account(
     if gateway is None:
         raise InputFault("gateway", name, f"one of {', '.join(GATEWAYS)}", "correct the connection's extra")
     base_url = _base_url(gateway, host, schema, port)
-    _check_base_url(gateway, base_url, allow_private_hosts=_switch(extra, "allow_private_hosts"))
+    allow_private_hosts = _switch(extra, "allow_private_hosts")
+    _check_base_url(gateway, base_url, allow_private_hosts=allow_private_hosts)
     return Account(
         gateway=gateway.name,
         base_url=base_url,
@@ -125,7 +122,7 @@ def resolve_account(
         down_ratio_field=_down_ratio_field(extra.get("down_ratio_field")),
         lookup_by_external_id=_belief(extra, "lookup_by_external_id", gateway.lookup_by_external_id),
         list_tasks=_belief(extra, "list_tasks", gateway.list_tasks),
-        allow_private_hosts=_switch(extra, "allow_private_hosts"),
+        allow_private_hosts=allow_private_hosts,
     )
 
 
@@ -220,7 +217,7 @@ def _prefix(value: object, default: str) -> str:
 def _down_ratio_field(value: object) -> str:
     if value is None or value == "":
         return DOWN_RATIO_FIELD
-    if not isinstance(value, str) or not value.isidentifier() or value in TAKEN_FIELDS:
+    if not isinstance(value, str) or not value.isidentifier() or value in _TAKEN_FIELDS:
         raise InputFault(
             "down_ratio_field", value, "a field's name", f"use {DOWN_RATIO_FIELD} or bottom_expansion_ratio"
         )
@@ -231,11 +228,11 @@ def _belief(extra: Mapping[str, Any], key: str, default: bool) -> bool:
     value = extra.get(key, "auto")
     if value in (True, False):
         return bool(value)
+    words = {"auto": default, "yes": True, "no": False}
     word = str(value or "auto").lower()
-    if word not in _BELIEF:
+    if word not in words:
         raise InputFault(key, value, "auto, yes or no", "correct the connection's extra")
-    believed = _BELIEF[word]
-    return default if believed is None else believed
+    return words[word]
 
 
 def _switch(extra: Mapping[str, Any], key: str) -> bool:

@@ -41,11 +41,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def redact(text: str) -> str:
-    """
-    Return the text without secrets, in one line of at most 500 characters.
-
-    :param text: Anything the vendor or a library said.
-    """
+    """Return the text without secrets, in one line of at most 500 characters."""
     if not text:
         return text
     text = text[:_SCANNED_LENGTH]
