@@ -46,15 +46,20 @@ from airflow_kling.hooks.options import TransportOptions
 
 T = TypeVar("T")
 
-USER_AGENT = f"airflow-provider-kling/{__version__}"
+HEADERS = {"User-Agent": f"airflow-provider-kling/{__version__}", "Accept-Encoding": "gzip, deflate"}
 _READ_STEP = 1 << 16
 ANSWER_TIMEOUT_FACTOR = 3
 """How many read timeouts a whole answer may take: each piece of it restarts the read timeout."""
 _NEVER_SENT_HINT = "Nothing was sent: check the host and the network of the connection"
 _NO_ANSWER_HINT = "The request may have arrived"
 
-#: Reasons of urllib3 and aiohttp that mean that no byte of the request left.
-_NEVER_SENT_URLLIB3 = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+#: Causes below requests, and reasons of aiohttp, that mean that no byte of the request left.
+_NEVER_SENT_REQUESTS = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    ssl.SSLCertVerificationError,
+    socket.gaierror,
+)
 _NEVER_SENT_AIOHTTP = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -67,7 +72,6 @@ class BearerAuth(AuthBase):
     """
     Puts the bearer token on a request, and with that keeps requests from taking another from ``.netrc``.
 
-    :param tokens: Where the token comes from.
     :param base_url: Where alone the token may go.
     """
 
@@ -93,14 +97,12 @@ def make_session(auth: AuthBase, options: TransportOptions) -> requests.Session:
     """
     Return a session that sends our headers only and keeps no cookies.
 
-    :param auth: What to put on each request.
-    :param options: TLS and proxies of the connection.
     :raises InputFault: for certificates that cannot be read.
     """
     check_tls_files(options)
     session = requests.Session()
     session.headers.clear()
-    session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"})
+    session.headers.update(HEADERS)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.auth = auth
     session.verify = ca_bundle(options)
@@ -114,11 +116,7 @@ class SyncClient:
     """
     One account over requests; implements the lifecycle's Client.
 
-    :param account: Where to, and in whose name.
     :param session: A session of :func:`make_session` with this account's tokens.
-    :param tokens: Where the token comes from.
-    :param options: Proxies of the connection.
-    :param sleep: Waits some seconds between attempts.
     """
 
     def __init__(
@@ -192,11 +190,7 @@ class AsyncClient:
     """
     One account over aiohttp.
 
-    :param account: Where to, and in whose name.
     :param session: The shared session of :func:`shared_session`.
-    :param tokens: Where the token comes from.
-    :param options: TLS and proxies of the connection.
-    :param sleep: Waits some seconds between attempts.
     """
 
     def __init__(
@@ -229,11 +223,7 @@ class AsyncClient:
         return await self.send(list_call(self.account, family, page, page_size))
 
     async def find_tasks(self, family: str, page: int, wanted: Container[str]) -> Page:
-        """
-        Return those tasks of a whole page of the list that are wanted; never tries again.
-
-        :param wanted: Their ids.
-        """
+        """Return those tasks of a whole page of the list whose ids are wanted; never tries again."""
         return await self._send_once(page_call(self.account, family, page, wanted))
 
     async def send(self, call: Call[T]) -> T:
@@ -287,7 +277,6 @@ async def shared_session(conn_id: str, options: TransportOptions) -> AsyncIterat
     """
     Give the session of this event loop and connection; the last user closes it.
 
-    :param conn_id: The connection.
     :param options: Its TLS and proxies: a changed connection gets a session of its own.
     """
     of_loop = _shared.setdefault(asyncio.get_running_loop(), {})
@@ -300,7 +289,7 @@ async def shared_session(conn_id: str, options: TransportOptions) -> AsyncIterat
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(ssl=context),
                     cookie_jar=aiohttp.DummyCookieJar(),
-                    headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
+                    headers=HEADERS,
                     # Never: aiohttp would take an authorization from .netrc and put it over ours.
                     trust_env=False,
                 )
@@ -345,14 +334,12 @@ def _policy(method: str, tokens: TokenSource) -> dict[str, Any]:
 
 def _requests_never_sent(error: BaseException) -> bool:
     """Tell from the chain of causes whether a connection was ever made."""
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL)):
-        return True
-    if isinstance(error, requests.exceptions.ConnectTimeout):
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.ConnectTimeout)):
         return True
     seen: list[object] = [error]
     while seen:
         item = seen.pop()
-        if isinstance(item, (*_NEVER_SENT_URLLIB3, ssl.SSLCertVerificationError, socket.gaierror)):
+        if isinstance(item, _NEVER_SENT_REQUESTS):
             return True
         if isinstance(item, BaseException):
             seen += [getattr(item, "reason", None), item.__cause__, *item.args]
@@ -378,7 +365,6 @@ def proxies_for(url: str, options: TransportOptions) -> dict[str, str]:
     Return the proxy per scheme: the connection's, else those of the environment.
 
     :param url: Where to; the environment may except it.
-    :param options: Proxies of the connection.
     """
     if options.proxies or not options.trust_env:
         return dict(options.proxies)
@@ -407,7 +393,6 @@ def check_tls_files(options: TransportOptions) -> None:
     """
     Refuse certificates that cannot be read, before anything is sent.
 
-    :param options: TLS of the connection.
     :raises InputFault: naming the file.
     """
     certificates = (options.cert,) if isinstance(options.cert, str) else options.cert or ()
@@ -417,11 +402,7 @@ def check_tls_files(options: TransportOptions) -> None:
 
 
 def ca_bundle(options: TransportOptions) -> str | bool:
-    """
-    Return the path of the certificates to trust, or False.
-
-    :param options: TLS of the connection.
-    """
+    """Return the path of the certificates to trust, or False."""
     if options.verify is not True:
         return options.verify
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") if options.trust_env else None

@@ -265,18 +265,15 @@ class KlingHook(HttpHook):
         Ask for a task that does not exist: free, and it tells a wrong key, a missing route and a dead network apart.
         """
         try:
-            account = self.account
             self.client.get_task(PROBE_TASK_ID, resend=False)
         except ApiFault as fault:
-            return self._verdict(fault)
+            if fault.info.kind is not FaultKind.NOT_FOUND:
+                return False, f"{_VERDICTS.get(fault.info.kind, 'Kling answered with an error')}: {fault}"
         except (KlingError, AirflowException, ValueError) as error:
             return False, f"Not tested: {error}"
-        return True, _reached(account)
-
-    def _verdict(self, fault: ApiFault) -> tuple[bool, str]:
-        if fault.info.kind is FaultKind.NOT_FOUND:
-            return True, _reached(self.account)
-        return False, f"{_VERDICTS.get(fault.info.kind, 'Kling answered with an error')}: {fault}"
+        account = self.account
+        gateway = f"gateway {account.gateway}"
+        return True, f"{account.base_url} knows the key and has the image-expansion route ({gateway})"
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -312,7 +309,3 @@ _VERDICTS = {
     FaultKind.SERVER: "The server fails",
     FaultKind.RATE: "The server asks to wait",
 }
-
-
-def _reached(account: Account) -> str:
-    return f"{account.base_url} knows the key and has the image-expansion route (gateway {account.gateway})"

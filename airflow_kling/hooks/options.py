@@ -36,7 +36,6 @@ def account_from_connection(connection: Any, extra: Mapping[str, Any]) -> Accoun
     """
     Return the account that a connection names.
 
-    :param connection: The Airflow connection.
     :param extra: Its extra, decoded.
     :raises InputFault: for a connection of another type, or one that :func:`resolve_account` refuses.
     """

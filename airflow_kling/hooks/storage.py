@@ -81,7 +81,6 @@ def fetcher(options: TransportOptions, *, allow_private_hosts: bool = False) -> 
     """
     Return what gives the bytes behind a URL, in pieces of a megabyte; no key, certificate or cookie goes along.
 
-    :param options: TLS and proxies of the connection.
     :param allow_private_hosts: Whether private and loopback addresses may be asked.
     """
     options = replace(options, cert=None)
@@ -109,8 +108,8 @@ def fetcher(options: TransportOptions, *, allow_private_hosts: bool = False) -> 
                         yield from response.iter_content(_STEP)
                         return
                 except _FAILURES as error:
-                    raise _download_fault(_reason(error), None) from None
-        raise _download_fault(f"more than {_MAX_REDIRECTS} redirects", None)
+                    raise _download_fault(_reason(error)) from None
+        raise _download_fault(f"more than {_MAX_REDIRECTS} redirects")
 
     return fetch
 
@@ -118,7 +117,7 @@ def fetcher(options: TransportOptions, *, allow_private_hosts: bool = False) -> 
 def _redirected(url: str, location: str) -> str:
     target = urljoin(url, location)
     if urlsplit(target).scheme != urlsplit(url).scheme:
-        raise _download_fault("a redirect to another scheme", None)
+        raise _download_fault("a redirect to another scheme")
     return target
 
 
@@ -140,7 +139,7 @@ def _is_public(address: str) -> bool:
     return ip.is_global and ip not in _PLATFORM_ADDRESSES and not ip.is_multicast
 
 
-def _download_fault(reason: str, http_status: int | None) -> ApiFault:
+def _download_fault(reason: str, http_status: int | None = None) -> ApiFault:
     hint = "The task is paid; a retry collects it again and creates none"
     return ApiFault(
         FaultInfo(FaultKind.CONNECTION, f"download of a result failed: {reason}", http_status=http_status, hint=hint)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -117,7 +117,7 @@ class Pass:
 
     @property
     def ratios(self) -> dict[str, float]:
-        return {"up": self.up, "down": self.down, "left": self.left, "right": self.right}
+        return {side: getattr(self, side) for side in SIDES}
 
     @property
     def area(self) -> float:
@@ -147,9 +147,7 @@ class _Place(NamedTuple):
     centred: bool = False
 
 
-_MIDDLE = _Place(1, 2)
 _Places: TypeAlias = tuple[_Place, _Place]
-
 
 _NO_VIDEO = "choose another, or say for_video=False where no clip follows"
 
@@ -230,15 +228,14 @@ class Target:
         Return how a picture becomes this.
 
         :param width: Of the picture as it is seen, that is, turned as its EXIF data asks; pixels.
-        :param height: Of the picture as it is seen; pixels.
         :raises InputFault: where no number of passes, or none that ``fit`` allows, reaches it.
         """
         if min(width, height) < 1:
             raise InputFault("image", f"{width}x{height} px", "a picture", "give one with pixels")
-        rest = _RESTS[self._kind](width, height, self._wish, self._places)
-        *kept, canvas, budget = self._fitted(width, height, rest.canvas)
-        view = Frame(Fraction(0), Fraction(0), Fraction(width), Fraction(height))
-        made = _planned(self, rest._replace(canvas=canvas), (kept[0], kept[1]), budget, (width, height), view)
+        canvas, places = _CANVASES[self._kind](width, height, self._wish)
+        *kept, canvas, budget = self._fitted(width, height, canvas)
+        rest = _Rest(width, height, canvas, places or self._places)
+        made = _planned(self, rest, (kept[0], kept[1]), budget, (width, height), _whole(width, height))
         if self.for_video and not _is_input(*made.final_size):
             shown = "{}x{}".format(*made.final_size)
             limit = f"a picture of at least {MIN_SIDE} px on each side and between 1:2.5 and 2.5:1, for a clip"
@@ -382,23 +379,16 @@ class Plan:
     @property
     def original(self) -> Box:
         """Where that is in the final picture, in the final picture's pixels."""
-        frame, (left, top, right, bottom) = self.frame, _common(self.frame, self.source)
-        across, down = self.final_size[0] / frame.width, self.final_size[1] / frame.height
-        return Box(
-            round((left - frame.left) * across),
-            round((top - frame.top) * down),
-            round((right - frame.left) * across),
-            round((bottom - frame.top) * down),
+        shares = _shares(_common(self.frame, self.source), self.frame)
+        left, top, right, bottom = (
+            round(share * length) for share, length in zip(shares, self.final_size * 2, strict=True)
         )
+        return Box(left, top, right, bottom)
 
     @property
     def border(self) -> Border:
         """Where the source lies in the final picture."""
-        frame, (width, height) = self.frame, self.source
-        across, upright = (-frame.left, width - frame.left), (-frame.top, height - frame.top)
-        return _shares(
-            across[0] / frame.width, upright[0] / frame.height, across[1] / frame.width, upright[1] / frame.height
-        )
+        return _border(_shares(_whole(*self.source), self.frame))
 
     def after(self, width: int, height: int) -> Plan:
         """
@@ -408,7 +398,6 @@ class Plan:
         pass too few cannot reach is cut off (:attr:`lost` tells how much).
 
         :param width: Of the picture that came back, pixels; whatever its resolution.
-        :param height: Of the picture that came back, pixels.
         :raises InputFault: where it cannot be expanded again.
         """
         if not self.passes or min(width, height) < 1:
@@ -430,7 +419,6 @@ def plan(width: int, height: int, **target: Any) -> Plan:
     Return how a picture becomes what is wanted.
 
     :param width: Of the picture as it is seen, that is, turned as its EXIF data asks; pixels.
-    :param height: Of the picture as it is seen; pixels.
     :param target: As of :class:`Target`.
     :raises InputFault: for a target that makes no sense, and where nothing that ``fit`` allows reaches it.
     """
@@ -438,19 +426,12 @@ def plan(width: int, height: int, **target: Any) -> Plan:
 
 
 def border_of_ratios(up: float, down: float, left: float, right: float) -> Border:
-    """
-    Return where a picture lies in what one expansion makes of it, whatever its size.
-
-    :param up: New canvas above, as a multiple of the picture's height.
-    :param down: New canvas below, as a multiple of the picture's height.
-    :param left: New canvas on the left, as a multiple of the picture's width.
-    :param right: New canvas on the right, as a multiple of the picture's width.
-    """
+    """Return where a picture lies in what one expansion by these ratios makes of it, whatever its size."""
     wide, high = 1 + left + right, 1 + up + down
-    return _shares(left / wide, up / high, (1 + left) / wide, (1 + up) / high)
+    return _border((left / wide, up / high, (1 + left) / wide, (1 + up) / high))
 
 
-def _shares(*shares: float | Fraction) -> Border:
+def _border(shares: Iterable[float | Fraction]) -> Border:
     left, top, right, bottom = (round(float(share), 6) + 0.0 for share in shares)
     return left, top, right, bottom
 
@@ -586,9 +567,9 @@ def _pixels(steps: int, length: int) -> int:
     return (2 * steps * length + _STEP) // (2 * _STEP)
 
 
-def _steps_of(each: Pass) -> tuple[int, int, int, int]:
-    """Return up, down, left and right in steps."""
-    return round(each.up * _STEP), round(each.down * _STEP), round(each.left * _STEP), round(each.right * _STEP)
+def _steps_of(each: Pass) -> Iterator[int]:
+    """Give up, down, left and right in steps."""
+    return (round(ratio * _STEP) for ratio in each.ratios.values())
 
 
 # --- cutting ----------------------------------------------------------------------------------------------------------
@@ -598,12 +579,8 @@ def _shrunk(width: int, height: int, canvas: _Canvas, times: int) -> tuple[int, 
     """
     Shrink the canvas, keeping its shape, until it has at most so many times the area of what it shows of the picture.
 
-    Only where that is not enough does it become lower, or narrower, than the picture, which is cut then.
+    Only where that is not enough does it become lower, or narrower, than the picture (pixels), which is cut then.
 
-    :param width: Of the picture, pixels.
-    :param height: Of the picture, pixels.
-    :param canvas: At least as large as the picture.
-    :param times: Largest area.
     :return: Width and height of what is left of the picture, and the canvas.
     """
     wide, high, unit = canvas
@@ -612,12 +589,12 @@ def _shrunk(width: int, height: int, canvas: _Canvas, times: int) -> tuple[int, 
         return width, height, canvas
     if times * own_wide * high < own_high * wide:
         height = times * own_wide * high // (wide * unit)
-        return width, height, _cover(width, height, wide, high)
-    if times * own_high * wide < own_wide * high:
+    elif times * own_high * wide < own_wide * high:
         width = times * own_high * wide // (high * unit)
-        return width, height, _cover(width, height, wide, high)
-    root = math.isqrt(times * own_wide * own_high * wide * high)
-    return width, height, _Canvas(root * wide, root * high, unit * wide * high)
+    else:
+        root = math.isqrt(times * own_wide * own_high * wide * high)
+        return width, height, _Canvas(root * wide, root * high, unit * wide * high)
+    return width, height, _cover(width, height, wide, high)
 
 
 def _shaped(width: int, height: int, canvas: _Canvas) -> tuple[int, int, _Canvas]:
@@ -689,14 +666,7 @@ def _area(width: int, height: int, canvas: _Canvas) -> float:
 
 
 def _space(place: _Place, length: int, canvas: int) -> int:
-    """
-    Return the space before a picture, negative where the canvas is the smaller one.
-
-    :param place: Where the picture sits.
-    :param length: Of the picture, in any unit.
-    :param canvas: In the same unit.
-    :return: In that unit, times ``2 * place.of``.
-    """
+    """Return the space before a picture, times ``2 * place.of``; negative where the canvas is the smaller one."""
     if not place.centred:
         return 2 * place.at * (canvas - length)
     all_space = 2 * place.of * (canvas - length)
@@ -758,13 +728,18 @@ def _grown(frame: Frame, each: Pass) -> Frame:
 
 
 def _common(frame: Frame, source: tuple[int, int]) -> Frame:
-    zero = Fraction(0)
-    return Frame(
-        max(zero, frame.left),
-        max(zero, frame.top),
-        min(Fraction(source[0]), frame.right),
-        min(Fraction(source[1]), frame.bottom),
-    )
+    whole = _whole(*source)
+    return Frame(*map(max, whole[:2], frame[:2]), *map(min, whole[2:], frame[2:]))
+
+
+def _whole(width: int, height: int) -> Frame:
+    return Frame(Fraction(0), Fraction(0), Fraction(width), Fraction(height))
+
+
+def _shares(part: Frame, frame: Frame) -> list[Fraction]:
+    """Return left, top, right and bottom of a part as shares of a frame."""
+    size = frame.width, frame.height
+    return [(edge - start) / length for edge, start, length in zip(part, frame[:2] * 2, size * 2, strict=True)]
 
 
 # --- reading what is wanted -------------------------------------------------------------------------------------------
@@ -849,34 +824,29 @@ def _read_share(name: str, value: object) -> Fraction:
     return share
 
 
-def _aspect_rest(width: int, height: int, wish: tuple[int, int], places: _Places) -> _Rest:
-    return _Rest(width, height, _cover(width, height, *wish), places)
+def _aspect_canvas(width: int, height: int, wish: tuple[int, int]) -> tuple[_Canvas, None]:
+    return _cover(width, height, *wish), None
 
 
-def _size_rest(width: int, height: int, wish: tuple[int, int], places: _Places) -> _Rest:
+def _size_canvas(width: int, height: int, wish: tuple[int, int]) -> tuple[_Canvas, None]:
     fits = width <= wish[0] and height <= wish[1]
-    return _Rest(width, height, _Canvas(*wish, 1) if fits else _cover(width, height, *wish), places)
+    return _Canvas(*wish, 1) if fits else _cover(width, height, *wish), None
 
 
-def _pixels_rest(width: int, height: int, wish: tuple[Fraction, ...], _: _Places) -> _Rest:
-    up, down, left, right = (int(side) for side in wish)
-    canvas = _Canvas(width + left + right, height + up + down, 1)
-    return _Rest(width, height, canvas, (_share_of(left, right), _share_of(up, down)))
-
-
-def _ratios_rest(width: int, height: int, wish: tuple[Fraction, ...], _: _Places) -> _Rest:
+def _pixels_canvas(width: int, height: int, wish: tuple[Fraction, ...]) -> tuple[_Canvas, _Places]:
     up, down, left, right = wish
-    wide, high = width * (1 + left + right), height * (1 + up + down)
+    wide, high = width + left + right, height + up + down
     unit = math.lcm(wide.denominator, high.denominator)
-    return _Rest(
-        width, height, _Canvas(int(wide * unit), int(high * unit), unit), (_share_of(left, right), _share_of(up, down))
-    )
+    return _Canvas(int(wide * unit), int(high * unit), unit), (_share_of(left, right), _share_of(up, down))
 
 
-def _share_of(before: Fraction | int, after: Fraction | int) -> _Place:
-    if not before + after:
-        return _MIDDLE
-    share = Fraction(before) / (before + after)
+def _ratios_canvas(width: int, height: int, wish: tuple[Fraction, ...]) -> tuple[_Canvas, _Places]:
+    up, down, left, right = wish
+    return _pixels_canvas(width, height, (up * height, down * height, left * width, right * width))
+
+
+def _share_of(before: Fraction, after: Fraction) -> _Place:
+    share = before / (before + after) if before + after else Fraction(1, 2)
     return _Place(share.numerator, share.denominator)
 
 
@@ -897,11 +867,12 @@ _READERS: dict[str, Callable[[str, object], tuple[Any, ...]]] = {
     "pixels": _read_pixels,
     "ratios": _read_sides,
 }
-_RESTS: dict[str, Callable[[int, int, Any, _Places], _Rest]] = {
-    "aspect_ratio": _aspect_rest,
-    "size": _size_rest,
-    "pixels": _pixels_rest,
-    "ratios": _ratios_rest,
+#: The wanted canvas, and where the picture sits in it if the wish itself says that.
+_CANVASES: dict[str, Callable[[int, int, Any], tuple[_Canvas, _Places | None]]] = {
+    "aspect_ratio": _aspect_canvas,
+    "size": _size_canvas,
+    "pixels": _pixels_canvas,
+    "ratios": _ratios_canvas,
 }
 _LABELS: dict[str, Callable[[Any, Any], str]] = {
     "aspect_ratio": _aspect_label,
