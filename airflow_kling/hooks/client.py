@@ -348,7 +348,7 @@ def _requests_never_sent(error: BaseException) -> bool:
 
 def _raise_no_answer(call: Call[Any], error: BaseException, *, never_sent: bool) -> NoReturn:
     timed_out = isinstance(error, (requests.Timeout, TimeoutError))
-    what = "no answer in time" if timed_out and not never_sent else "no connection" if never_sent else "connection lost"
+    what = "no connection" if never_sent else "no answer in time" if timed_out else "connection lost"
     host = call.url.split("/", 3)[2]
     raise ApiFault(
         FaultInfo(

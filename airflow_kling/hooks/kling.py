@@ -293,12 +293,7 @@ class KlingHook(HttpHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return what the form hides, renames and shows as examples, for Airflow before 3.2."""
-        behaviour = UI_FIELD_BEHAVIOUR
-        return {
-            "hidden_fields": behaviour["hidden-fields"],
-            "relabeling": behaviour["relabeling"],
-            "placeholders": behaviour["placeholders"],
-        }
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
 
 
 _VERDICTS = {
