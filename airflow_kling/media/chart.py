@@ -32,8 +32,9 @@ def chart_png(bars: Iterable[tuple[str, str, float]], title: str, first: date, l
     amounts = _by_day(bars)
     names = _names(amounts)
     stacks = {day: _stack(amounts.get(day.isoformat(), {}), names) for day in days}
-    step = _step(max((sum(stack) for stack in stacks.values()), default=0.0))
-    lines = range(int(-(-max(sum(stack) for stack in stacks.values()) // step)) + 1) if stacks else range(2)
+    most = max(map(sum, stacks.values()), default=0.0)
+    step = _step(most)
+    lines = range(int(-(-most // step)) + 1) if stacks else range(2)
     top = max(lines[-1], 1) * step
 
     image = Image.new("RGB", SIZE, _PAGE)

@@ -19,13 +19,7 @@ _TRACK_HEADER = {0: struct.Struct(">40xii28xII"), 1: struct.Struct(">52xii28xII"
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """
-    What a clip's headers tell; what they do not is None.
-
-    :param width: Pixels, as shown.
-    :param height: Pixels, as shown.
-    :param duration: Seconds.
-    """
+    """What a clip's headers tell: pixels, as shown, and seconds; what they do not tell is None."""
 
     width: int | None = None
     height: int | None = None

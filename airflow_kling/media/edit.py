@@ -32,7 +32,6 @@ def cut_picture(data: bytes, box: Box | None, name: str) -> Encoded:
 
     :param data: A JPG or PNG.
     :param box: The part, in pixels of the upright picture; None for all of it.
-    :param name: How messages call it.
     :raises InputFault: for a damaged picture, or one that no quality brings below 10 MB.
     """
     image, picture_format, profile = open_upright(io.BytesIO(data), name)
@@ -71,7 +70,6 @@ def pasted_size(rest: Plan, width: int = 1) -> tuple[int, int]:
     """
     Return width and height in pixels of the final picture with the original pasted back.
 
-    :param rest: The plan, as far as it has come.
     :param width: Of the picture that came back, cut; pixels.
     """
     if rest.resize:

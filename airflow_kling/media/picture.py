@@ -47,12 +47,9 @@ class Openable(Protocol):
 @dataclass(frozen=True, slots=True)
 class Probe:
     """
-    What the header of a picture says.
+    What the header of a picture says; its size in pixels is the stored one.
 
     :param format: ``JPEG`` or ``PNG``; ``WEBP``, where that is allowed.
-    :param width: Pixels, as stored.
-    :param height: Pixels, as stored.
-    :param size_bytes: Size of the file.
     :param turned: Whether EXIF asks for the picture to be turned before it is shown.
     """
 
@@ -80,8 +77,6 @@ def read_picture(path: Openable, name: str) -> Encoded:
     """
     Return the picture in the form that Kling accepts.
 
-    :param path: Where it lies.
-    :param name: How messages call it.
     :raises InputFault: for a file that is missing, unreadable, empty, of another type, truncated, or out of limits.
     """
     with reading(path, name) as stream:
@@ -93,8 +88,7 @@ def reading(path: Openable, name: str) -> Iterator[BinaryIO]:
     """
     Open a picture's file, and say in words what is wrong with it.
 
-    :param path: Where it lies.
-    :param name: How messages call it.
+    :param name: How messages call it, here and elsewhere in this module.
     :raises InputFault: for a file that is missing or unreadable.
     """
     try:
@@ -118,7 +112,6 @@ def encode_picture(stream: BinaryIO, name: str) -> Encoded:
     Kling does not say whether it heeds EXIF, and "up" must mean what the user sees.
 
     :param stream: A seekable file.
-    :param name: How messages call it.
     :raises InputFault: for a picture that Kling would refuse.
     """
     probe = probe_picture(stream, name)
@@ -140,11 +133,7 @@ def encode_picture(stream: BinaryIO, name: str) -> Encoded:
 
 
 def encode_base64(content: bytes) -> str:
-    """
-    Return base64, made in steps.
-
-    :param content: Of a picture.
-    """
+    """Return base64, made in steps."""
     return _encode(io.BytesIO(content)).base64
 
 
@@ -171,8 +160,6 @@ def probe_picture(stream: BinaryIO, name: str, formats: tuple[str, ...] = TAKEN)
     Return what the header says; the pixels are not read.
 
     :param stream: A seekable file.
-    :param name: How messages call it.
-    :param formats: Which are allowed.
     :raises InputFault: for an empty file, or one of another format.
     """
     from PIL import Image
@@ -196,8 +183,6 @@ def check_limits(probe: Probe, name: str) -> None:
     """
     Refuse a picture out of Kling's limits: 10 MB, 300 px, 1:2.5 to 2.5:1 (document "Image Expansion").
 
-    :param probe: What its header says.
-    :param name: How messages call it.
     :raises InputFault: naming the limit.
     """
     width, height = probe.width, probe.height
@@ -224,7 +209,6 @@ def check_whole(stream: BinaryIO, picture_format: str, name: str) -> None:
 
     :param stream: A seekable file.
     :param picture_format: ``JPEG``, ``PNG`` or ``WEBP``.
-    :param name: How messages call it.
     :raises InputFault: where the end of the picture is missing.
     """
     if not _IS_WHOLE[picture_format](stream):
@@ -243,8 +227,6 @@ def upright_size(stream: BinaryIO, name: str, formats: tuple[str, ...] = TAKEN) 
     Return width and height of a picture in pixels as it is seen: turned, if its EXIF data asks for that.
 
     :param stream: A seekable file; its pixels are not read.
-    :param name: How messages call it.
-    :param formats: Which are allowed.
     :raises InputFault: for an empty file, or one of another format.
     """
     from PIL import Image
@@ -263,7 +245,6 @@ def open_upright(stream: BinaryIO, name: str) -> tuple[Image.Image, str, bytes |
     Return a picture as it is seen, its format (``PNG``, else ``JPEG``) and its colour profile.
 
     :param stream: At its beginning.
-    :param name: How messages call it.
     :raises InputFault: for a damaged picture.
     """
     from PIL import Image, ImageOps
@@ -290,7 +271,6 @@ def save_within(image: Image.Image, picture_format: str, profile: bytes | None, 
     """
     Return a picture's file: a PNG where that is light enough, else a JPEG of the best quality that is.
 
-    :param image: The picture.
     :param picture_format: ``PNG`` or ``JPEG``.
     :param profile: Its colour profile.
     :param most: Bytes; a file of the lowest quality may be heavier.
@@ -306,11 +286,7 @@ def save_within(image: Image.Image, picture_format: str, profile: bytes | None, 
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """
-    Return a picture without transparency, in a mode that a JPEG can have.
-
-    :param image: Any.
-    """
+    """Return a picture without transparency, in a mode that a JPEG can have."""
     from PIL import Image
 
     if not image.has_transparency_data:

@@ -37,36 +37,27 @@ _FINER = 2
 
 
 def as_text(plan: Plan) -> str:
-    """
-    Return a plan as lines: crop, passes with their ratios, sizes, units and price.
-
-    :param plan: Of a picture of which nothing has been ordered yet, or of what is left of one.
-    """
+    """Return a plan, or what is left of one, as lines: crop, passes with their ratios, sizes, units and price."""
     about = "~" if plan.passes else ""
-    rows = [
-        ("picture", _size(plan.present)),
-        ("target", f"{plan.target.label}, anchor {_anchor(plan)}, fit {plan.target.fit}"),
-        ("crop", _crop(plan.crop, plan.present)),
+    lines = [
+        f"picture  {_size(plan.present)}",
+        f"target   {plan.target.label}, anchor {_anchor(plan)}, fit {plan.target.fit}",
+        f"crop     {_crop(plan.crop, plan.present)}",
     ]
-    lines = [f"{name:<9}{text}" for name, text in rows]
     if plan.passes:
         lines += ["", _row("pass", "up", "down", "left", "right", "area", "picture (estimate)")]
         lines += [_pass_row(number, each) for number, each in enumerate(plan.passes, 1)]
         lines.append("")
     if plan.trim:
-        lines.append(f"{'trim':<9}~{_size(plan.trim.size)} of the last picture, for the aspect to a pixel")
+        lines.append(f"trim     ~{_size(plan.trim.size)} of the last picture, for the aspect to a pixel")
     scaled = ", scaled to exactly this" if plan.resize else ""
-    lines.append(f"{'result':<9}{'' if plan.resize else about}{_size(plan.final_size)}{scaled}")
-    lines.append(f"{'price':<9}{_price(plan)}")
+    lines.append(f"result   {'' if plan.resize else about}{_size(plan.final_size)}{scaled}")
+    lines.append(f"price    {_price(plan)}")
     return "\n".join(lines)
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
-    """
-    Return a plan in JSON's types; boxes are (left, top, right, bottom) in pixels of the picture that they cut.
-
-    :param plan: Any.
-    """
+    """Return a plan in JSON's types; boxes are (left, top, right, bottom) in pixels of the picture that they cut."""
     return {
         "target": plan.target.label,
         "picture": list(plan.present),

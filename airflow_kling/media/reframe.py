@@ -96,10 +96,7 @@ class Pass:
     """
     One expansion, as it is ordered.
 
-    :param up: New canvas above, as a multiple of the input's height, 0-2, four decimals.
-    :param down: New canvas below, as a multiple of the input's height.
-    :param left: New canvas on the left, as a multiple of the input's width.
-    :param right: New canvas on the right, as a multiple of the input's width.
+    :param up: New canvas above, as a multiple of the input's height, 0-2, four decimals; the other sides likewise.
     :param crop: What is cut out of the picture first, in its pixels; None for all of it.
     :param input: Width and height in pixels of what is sent; an estimate but for the first pass.
     :param output: Width and height in pixels of what would come back at the input's resolution; an estimate.
@@ -290,11 +287,9 @@ class Plan:
 
     After each pass :meth:`after` gives the plan for the rest, from the picture that came back.
 
-    :param target: What is wanted.
     :param source: Width and height in pixels of the picture that all began with.
     :param present: Width and height in pixels of the picture that this plan begins with.
     :param view: What the present picture shows, in pixels of the source.
-    :param passes: The expansions that are left.
     :param final_size: Width and height in pixels of the final picture: an estimate as long as there are passes, unless
         a ``size`` was asked for.
     """
