@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_kling.api.inputs import InputFault
-from airflow_kling.media.picture import on_white
+from airflow_kling.media.picture import DAMAGED, on_white
 from airflow_kling.media.reframe import Box, Frame, Pass, Plan
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def preview_png(stream: BinaryIO, name: str, plan: Plan) -> bytes:
         with Image.open(stream, formats=("JPEG", "PNG")) as image:
             image.draft("RGB", (MAX_SIDE * _FINER, MAX_SIDE * _FINER))
             photo = on_white(ImageOps.exif_transpose(image)).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         if getattr(error, "errno", None):
             raise  # the storage's own error, not Pillow's
         raise InputFault("image", name, "an undamaged JPG or PNG", "copy or upload it again") from None

@@ -156,3 +156,10 @@ def test_damaged_picture():
     whole = encoded(Image.effect_noise((400, 400), 90), "PNG").getvalue()
     with pytest.raises(InputFault, match="undamaged"):
         preview_png(io.BytesIO(whole[: len(whole) // 2]), "p", plan(400, 400, aspect_ratio="2:1"))
+
+
+def test_damaged_orientation(monkeypatch):
+    # Pillow lets an error in a part of EXIF through as it is.
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", lambda image: {}[image])
+    with pytest.raises(InputFault, match="undamaged"):
+        preview_png(encoded(Image.new("RGB", (400, 400)), "PNG"), "p", plan(400, 400, aspect_ratio="2:1"))
