@@ -110,7 +110,6 @@ class Pace:
         """
         Return when to ask again for a task that no list tells of.
 
-        :param now: When was asked.
         :param since: When the task was submitted.
         """
         if not self._seconds:
@@ -208,8 +207,6 @@ class Batch:
     """
     The window over all pictures. Times are seconds since the epoch.
 
-    :param quota: How many slots may be held.
-    :param budget: How many units may be spent.
     :param poll_interval: Seconds between polls, at most.
     :param timeout: Seconds that a task is waited for.
     :param waited: Whether those that are rejoined were waited for that long before: they are asked for once more.
@@ -304,7 +301,6 @@ class Batch:
         """
         Return when something is to be done that no answer brings about; infinity for not before one comes.
 
-        :param now: The time.
         :param asking: Whether is being asked for the running tasks.
         """
         times = [math.inf if asking else self.poll_at()]
@@ -330,13 +326,7 @@ class Batch:
             self._last_poll = now
 
     def on_fault(self, picture: Picture, fault: ApiFault, now: float) -> ApiFault | None:
-        """
-        Decide after a create that ended in a fault; returns the fault where the picture is given up.
-
-        :param picture: Whose create it was.
-        :param fault: What came instead of a task.
-        :param now: The time.
-        """
+        """Decide after a create that ended in a fault; returns the fault where the picture is given up."""
         self._leave(picture, keep_weight=True)
         info = fault.info
         picture.begun = picture.begun or info.created is Created.MAY_EXIST
@@ -367,9 +357,6 @@ class Batch:
         """
         Decide after an answer for a running task; returns how its wait ended, None while it goes on.
 
-        :param picture: Whose task it is.
-        :param task: As it was told.
-        :param now: The time.
         :param single: Whether it was asked for alone: then not as often as a list.
         """
         if picture.wait is None or picture.key not in self.running:

@@ -134,7 +134,6 @@ class Journal:
         Return what was put last, None if nothing was.
 
         :param kind: ``record``, ``end``, ``seen`` or ``done``.
-        :param key: Of what.
         """
         packed = self._state[kind].get(key)
         return None if packed is None else json.loads(packed)
@@ -155,8 +154,6 @@ class Journal:
         """
         Remember something with the next commit.
 
-        :param kind: ``record``, ``end``, ``seen`` or ``done``.
-        :param key: Of what.
         :param value: JSON; None forgets it.
         """
         entry = (kind, key, _packed(value))
@@ -313,8 +310,6 @@ class JournalRecords:
     """
     The record of one remote task in a journal.
 
-    :param journal: Of the batch.
-    :param key: Of the task.
     :param first_try: Number of the first try since the user's last clear.
     """
 

@@ -18,7 +18,6 @@ def note_done(journal: Journal, tasks: Sequence[Task], outputs: int, at: float) 
     """
     Remember with the next commit that remote tasks ended and were dealt with: those of one picture.
 
-    :param journal: Of the batch.
     :param tasks: In their order; what the earlier ones cost is the last one's.
     :param outputs: How many files were made of the last one.
     :param at: Seconds since the epoch.

@@ -68,7 +68,6 @@ class Charges:
     Takes note of what a create costs that is about to be sent, or refuses it; used by several threads.
 
     :param journal: What is remembered; a price is stored with the next commit, which is that of the create's intent.
-    :param budget: What may be spent.
     :param settings: Tells the parameters of this run.
     :param epoch: Number of tries before the user's last clear.
     """
@@ -83,7 +82,6 @@ class Charges:
         """
         Return whether a picture's next create may be sent, and take note of its price.
 
-        :param picture: The picture.
         :param external_id: Of the create: another one than that of a task that may exist makes another task.
         :param units: List price of all its tasks, by what is to be sent.
         :param stopped: Whether the batch begins nothing more.

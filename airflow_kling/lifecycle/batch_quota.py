@@ -21,7 +21,7 @@ class Quota:
 
     It doubles until the first refusal, which tells the quota: what is held then is all that may be. From then on one
     task more is tried now and then, for a pack may have been bought, or another user of the account may have ended.
-    Times are seconds since the epoch.
+    Times are seconds since the epoch; ``held`` are the slots of the batch's other tasks, those under way included.
 
     :param cap: Slots that the batch may hold at most; None for as many as the account gives.
     :param submit_timeout: Seconds to wait for the first free slot while the batch itself holds none.
@@ -41,13 +41,7 @@ class Quota:
         self._pause = FIRST_PAUSE
 
     def take(self, slots: int, held: int, now: float) -> bool:
-        """
-        Return whether a task may be tried now.
-
-        :param slots: That it holds.
-        :param held: Slots of the batch's other tasks, those under way included.
-        :param now: The time.
-        """
+        """Return whether a task may be tried now."""
         if now < self.paused_until or (held and held + slots > self.cap):
             return False
         if not held or held + slots <= self.limit:
@@ -61,9 +55,7 @@ class Quota:
         """
         Take note of a task that was made.
 
-        :param slots: That it holds.
         :param held: Slots of all of the batch's tasks, this one included.
-        :param now: The time.
         """
         self.pressure, self._pause = None, FIRST_PAUSE
         if not self._learnt:
@@ -74,13 +66,7 @@ class Quota:
             self._probe_at = now + self._probe_delay
 
     def busy(self, held: int, retry_after: float | None, now: float) -> None:
-        """
-        Take note of a task that was refused because all slots are taken.
-
-        :param held: Slots of the batch's other tasks, those under way included.
-        :param retry_after: Seconds the server asks to wait.
-        :param now: The time.
-        """
+        """Take note of a task that was refused because all slots are taken."""
         if self._learnt and held >= self.limit:
             self._probe_delay = min(MAX_PROBE, self._probe_delay * 2)
         self._learnt = True
@@ -93,13 +79,7 @@ class Quota:
             self._starve(retry_after, now)
 
     def too_fast(self, held: int, retry_after: float | None, now: float) -> None:
-        """
-        Take note of a task that was refused because requests came too fast.
-
-        :param held: Slots of the batch's other tasks, those under way included.
-        :param retry_after: Seconds the server asks to wait.
-        :param now: The time.
-        """
+        """Take note of a task that was refused because requests came too fast."""
         if now < self.paused_until:
             return  # sent before the first of them was refused
         if not held:
@@ -109,11 +89,7 @@ class Quota:
         self._pause = min(MAX_PAUSE, self._pause * 2)
 
     def resume(self, pressure: Pressure) -> None:
-        """
-        Go on with a wait that was carried over a deferral.
-
-        :param pressure: The wait.
-        """
+        """Go on with a wait that was carried over a deferral."""
         self.pressure = pressure
 
     def _starve(self, retry_after: float | None, now: float) -> None:

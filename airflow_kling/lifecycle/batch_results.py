@@ -90,12 +90,7 @@ def end_row(
 
 
 def row_of_fault(fault: ApiFault, paid: Sequence[Task] = ()) -> dict[str, Any]:
-    """
-    Return what is kept of a picture whose create ended in a fault.
-
-    :param fault: What came instead of a task.
-    :param paid: Its tasks that were made before.
-    """
+    """Return what is kept of a picture whose create ended in a fault."""
     status = _OF_FAULT.get(fault.info.kind, RowStatus.UNFINISHED)
     if fault.info.kind in FATAL and fault.info.created is Created.NO and not paid:
         status = RowStatus.SKIPPED
@@ -103,13 +98,7 @@ def row_of_fault(fault: ApiFault, paid: Sequence[Task] = ()) -> dict[str, Any]:
 
 
 def row_of_end(end: End, timeout: float, paid: Sequence[Task] = ()) -> dict[str, Any]:
-    """
-    Return what is kept of a picture whose task did not succeed.
-
-    :param end: How the wait for it ended.
-    :param timeout: Seconds that it was allowed.
-    :param paid: Its tasks that were made before.
-    """
+    """Return what is kept of a picture whose task did not succeed."""
     failed = end.outcome is Outcome.FAILED
     if failed:
         paid = [*paid, Task(end.family, end.task_id, units=end.units)]
@@ -126,8 +115,6 @@ def row_of_stop(picture: Picture, family: str, *, sending: bool = False) -> dict
     """
     Return what is kept of a picture that the batch's stop leaves as it is.
 
-    :param picture: The picture.
-    :param family: Name of its family.
     :param sending: Whether its create is under way.
     """
     cost = cost_of(picture.made.tasks)
@@ -144,12 +131,7 @@ def row_of_stop(picture: Picture, family: str, *, sending: bool = False) -> dict
 
 
 def not_begun(text: str = "not begun", paid: Sequence[Task] = ()) -> dict[str, Any]:
-    """
-    Return what is kept of a picture that the batch stopped before.
-
-    :param text: What is said of it.
-    :param paid: Its tasks that were made before.
-    """
+    """Return what is kept of a picture that the batch stopped before."""
     return end_row(RowStatus.SKIPPED, error=text, **cost_of(paid))
 
 
@@ -182,11 +164,7 @@ class _End(NamedTuple):
 
 
 class Results:
-    """
-    The ends of all rows.
-
-    :param rows: Of the batch.
-    """
+    """The ends of all rows."""
 
     def __init__(self, rows: list[Row]) -> None:
         self._rows = rows
@@ -203,8 +181,6 @@ class Results:
         """
         Take note of a row's end.
 
-        :param number: Of the row.
-        :param end: Of :func:`end_row`.
         :param key: Of its picture: rows with the same one are paid once.
         """
         self._end(number, _End.of(end), key)
@@ -216,12 +192,7 @@ class Results:
         self._count[end.status] += 1
 
     def wait(self, number: int, key: str) -> bool:
-        """
-        Take note of a row's picture; return whether that is to be made, for no row before had it.
-
-        :param number: Of the row.
-        :param key: Of its picture.
-        """
+        """Take note of a row's picture; return whether that is to be made, for no row before had it."""
         if key in self._known:
             self._end(number, self._known[key], key)
             return False
@@ -230,24 +201,13 @@ class Results:
         return len(rows) == 1
 
     def end_known(self, number: int, key: str, end: Mapping[str, Any]) -> None:
-        """
-        Take note of a row whose picture had ended before.
-
-        :param number: Of the row.
-        :param key: Of its picture.
-        :param end: Of :func:`end_row`.
-        """
+        """Take note of a row whose picture had ended before."""
         told = _End.of(end)
         self._known.setdefault(key, told)
         self._end(number, told, key)
 
     def end_picture(self, key: str, end: Mapping[str, Any]) -> None:
-        """
-        Take note of a picture's end, for all rows that have it.
-
-        :param key: Of the picture.
-        :param end: Of :func:`end_row`.
-        """
+        """Take note of a picture's end, for all rows that have it."""
         told = self._known[key] = _End.of(end)
         for number in self._waiting.pop(key, ()):
             self._end(number, told, key)
@@ -289,7 +249,6 @@ class Results:
         """
         Return how the batch ends.
 
-        :param min_success_ratio: Share of the rows that must have succeeded.
         :param stopped: Why it was stopped, if it was.
         """
         counts = self.counts()
@@ -316,24 +275,14 @@ class Results:
 
 
 class Progress:
-    """
-    The line that tells how far a batch is, now and then.
-
-    :param results: Of the batch.
-    """
+    """The line that tells how far a batch is, now and then."""
 
     def __init__(self, results: Results) -> None:
         self._results = results
         self._told = deque[tuple[float, int]](maxlen=4)
 
     def text(self, running: int, now: float, *, force: bool = False) -> str:
-        """
-        Return the line, empty where the last one is not old enough.
-
-        :param running: Remote tasks under way.
-        :param now: Seconds since the epoch.
-        :param force: Whether to tell all the same.
-        """
+        """Return the line, empty where the last one is not old enough."""
         done = self._results.done
         if self._told and not force and now - self._told[-1][0] < REPORT_EVERY:
             return ""
@@ -347,8 +296,6 @@ def progress_text(results: Results, running: int, per_second: float) -> str:
     """
     Return the line that tells how far a batch is.
 
-    :param results: So far.
-    :param running: Remote tasks under way.
     :param per_second: Pictures that ended per second, of late.
     """
     left = len(results) - results.done
@@ -361,12 +308,7 @@ def progress_text(results: Results, running: int, per_second: float) -> str:
 
 
 def progress(results: Results, running: int) -> dict[str, float]:
-    """
-    Return how far a batch is, in numbers.
-
-    :param results: So far.
-    :param running: Remote tasks under way.
-    """
+    """Return how far a batch is, in numbers."""
     numbers = {"rows": len(results), "done": results.done, "failed": results.bad, "running": running}
     return numbers | {"units": results.units}
 

@@ -78,7 +78,6 @@ def read_rows(images: object, *, open_path: Callable[[str], Any], fields: Iterab
     Return what the parameter names, in a stable order.
 
     :param images: Folder or prefix, list, manifest's file, or what another Kling operator returned.
-    :param open_path: Makes a path of a path or storage URI.
     :param fields: Parameters that a row may have for itself.
     :raises InputFault: for what is no source of pictures at all, and for one without any.
     """
@@ -269,12 +268,7 @@ def _row(number: int, row: Any, known: frozenset[str], stamp: str) -> Row:
 
 
 def key_of(identity: str, own: Mapping[str, Any]) -> str:
-    """
-    Return what makes a picture this one in its batch: its content or link, never its place in the list.
-
-    :param identity: Of the source.
-    :param own: Parameters of this picture alone.
-    """
+    """Return what makes a picture this one in its batch: its content or link, never its place in the list."""
     told = json.dumps([identity, _canonical(own)], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:KEY_LENGTH]
 

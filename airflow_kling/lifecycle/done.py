@@ -40,7 +40,6 @@ def keep_done(records: Any, done: Done) -> None:
     """
     Keep a task's end; written again it replaces itself.
 
-    :param records: The folder of the records, of any storage.
     :param done: What to keep; signed links in it are left out.
     """
     task_id = str(done.manifest["task_id"])
@@ -55,25 +54,13 @@ def keep_done(records: Any, done: Done) -> None:
 
 
 def failed_manifest(family: str, task_id: str, kling_conn_id: str, units: float | None) -> dict[str, Any]:
-    """
-    Return what is kept of a task that failed.
-
-    :param family: Name of its family.
-    :param task_id: The vendor's id.
-    :param kling_conn_id: The connection that knows it.
-    :param units: Units deducted, as far as the gateway tells.
-    """
+    """Return what is kept of a task that failed."""
     own = {"family": family, "task_id": task_id, "kling_conn_id": kling_conn_id}
     return own | {"status": "failed", "outputs": [], "units": units}
 
 
 def read_done(records: Any, since: date) -> Iterator[Done]:
-    """
-    Yield what was kept since a day; what cannot be read is left out.
-
-    :param records: The folder of the records.
-    :param since: The first day.
-    """
+    """Yield what was kept since a day; what cannot be read is left out."""
     for day in _days(records):
         if day.name < since.isoformat():
             continue
@@ -99,11 +86,7 @@ def _done_from_json(fields: Any) -> Done:
 
 
 class DoneIds:
-    """
-    Which remote tasks were dealt with, on whatever day.
-
-    :param records: The folder of the records.
-    """
+    """Which remote tasks were dealt with, on whatever day."""
 
     def __init__(self, records: Any) -> None:
         self._names = {path.name for day in _days(records) for path in _listed(day)}

@@ -57,7 +57,6 @@ def resolve_fields(
 
     :param fields: By the wire's names.
     :param get_task: Asks a connection for a task: connection id, task id, family.
-    :param open_path: Makes a path of a path or storage URI.
     :param indexes: Which output of another task, by the field's name; else the first.
     :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
     :raises InputFault: for what Kling would refuse, or what cannot be found.
@@ -90,9 +89,7 @@ def check_sources(fields: Mapping[str, Any], is_known: Callable[[object], bool],
     """
     Refuse what can be no source among fields, without reading anything.
 
-    :param fields: By the wire's names.
     :param is_known: Whether a value is there already; others are passed over.
-    :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
     :raises InputFault: with what to give instead.
     """
 
@@ -112,11 +109,7 @@ def check_sources(fields: Mapping[str, Any], is_known: Callable[[object], bool],
 
 
 def unsigned_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Return fields with the links in them, at any depth, without what signs them.
-
-    :param fields: By the wire's names.
-    """
+    """Return fields with the links in them, at any depth, without what signs them."""
     told: dict[str, Any] = _walk("", "", fields, lambda name, where, value: _unsigned(value))
     return told
 
@@ -132,8 +125,6 @@ def check_text_source(value: object, field: str) -> None:
     """
     Refuse a picture or a sound that stands among the fields itself.
 
-    :param value: Of any field.
-    :param field: Its name.
     :raises InputFault: with what to give instead.
     """
     if not isinstance(value, str):

@@ -17,22 +17,14 @@ _READ_AHEAD = 1 << 16
 
 
 def make_folder(path: Any) -> None:
-    """
-    Make a folder, with what is above it; an object store needs none, and must not be given a bucket for a typo.
-
-    :param path: A path of any storage.
-    """
+    """Make a folder, with what is above it; an object store needs none, and must not be given a bucket for a typo."""
     if not _is_object(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def whole_file(path: Any) -> Iterator[BinaryIO]:
-    """
-    Give a file to write, which others see once the block ends well, in place of what was there; or never.
-
-    :param path: A path of any storage.
-    """
+    """Give a file to write, which others see once the block ends well, in place of what was there; or never."""
     with _upload(path) if _is_object(path) else _partial(path) as file:
         yield file
 
@@ -40,9 +32,6 @@ def whole_file(path: Any) -> Iterator[BinaryIO]:
 def write_whole(path: Any, content: bytes) -> None:
     """
     Write a small file, and the folder it needs, so that a reader finds the old or the new content, never half of it.
-
-    :param path: A path of any storage.
-    :param content: All of it.
     """
     make_folder(path.parent)
     with whole_file(path) as file:
@@ -50,11 +39,7 @@ def write_whole(path: Any, content: bytes) -> None:
 
 
 def open_sparingly(path: Any) -> BinaryIO:
-    """
-    Open a file whose headers alone will be read.
-
-    :param path: A path of any storage.
-    """
+    """Open a file whose headers alone will be read."""
     file: BinaryIO = path.open("rb", block_size=_READ_AHEAD) if _is_object(path) else path.open("rb")
     return file
 

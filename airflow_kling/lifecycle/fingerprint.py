@@ -25,43 +25,27 @@ def fingerprint(family: str, source: str, parameters: Mapping[str, Any], conn_id
     """
     Return the hash of everything that would change the picture, the account included and its key not.
 
-    :param family: Name of the family.
     :param source: What the picture is made of, see :func:`source_of_url` and the like.
     :param parameters: Every other field of the request that shows in the picture.
-    :param conn_id: The connection.
-    :param base_url: The server behind it.
     """
     content = json.dumps([family, source, dict(parameters), conn_id, base_url], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def source_of_url(url: str) -> str:
-    """
-    Return a link without the parameters that sign it.
-
-    :param url: The link.
-    """
+    """Return a link without the parameters that sign it."""
     parts = urlsplit(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _signs(name)]
     return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(sorted(kept)), ""))
 
 
 def source_of_task(task_id: str, index: int) -> str:
-    """
-    Return an output of another task.
-
-    :param task_id: The other task.
-    :param index: Which of its outputs.
-    """
+    """Return an output of another task."""
     return f"task:{task_id}:{index}"
 
 
 def source_of_content(sha256: str) -> str:
-    """
-    Return a file by its content.
-
-    :param sha256: Of its bytes.
-    """
+    """Return a file by its content."""
     return f"sha256:{sha256}"
 
 

@@ -9,11 +9,7 @@ TAG_LENGTH = 8
 
 
 def deployment_tag(name: str) -> str:
-    """
-    Return a short tag of the deployment: two of them may share an account and have the same DAGs and run ids.
-
-    :param name: What tells this deployment from others.
-    """
+    """Return a short tag of the deployment: two of them may share an account and have the same DAGs and run ids."""
     return _digest(name)[:TAG_LENGTH]
 
 
@@ -23,7 +19,6 @@ def external_task_id(tag: str, *parts: str | int) -> str:
 
     Through a gateway the id must be unique among strangers, hence its length.
 
-    :param tag: Tag of the deployment.
     :param parts: What makes the work what it is: DAG, run, task, map index, and further numbers; never the try.
     """
     return f"af-{tag}-{_digest(*map(str, parts))[:ID_LENGTH]}"

@@ -39,12 +39,7 @@ def look_up(
     A task that is found counts on every gateway; that none is found only where the gateway is believed, and where the
     documents say that the family is looked up so.
 
-    :param client: The account to ask.
-    :param family: Name of the family.
-    :param external_id: The id that we chose.
     :param since: When the create was sent, in seconds since the epoch, if that is known.
-    :param now: Seconds since the epoch.
-    :param sleep: Waits some seconds.
     :raises CannotTell: where nothing is found, and that proves nothing.
     :raises ApiFault: where the look-up itself fails.
     """

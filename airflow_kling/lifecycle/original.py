@@ -32,7 +32,6 @@ class Original:
     """
     A picture in memory.
 
-    :param data: The file.
     :param size: Width and height in pixels, as it is seen.
     :param source: What to send of it where nothing is cut, and what makes it this picture.
     :param as_it_is: Whether Kling takes it without a change: upright, and at most 10 MB.
@@ -65,8 +64,6 @@ def read_original(
 
     :param image: URL, path, storage URI, or manifest.
     :param resolve: Gives the link or base64 of a URL or a manifest.
-    :param open_path: Makes a path of a path or storage URI.
-    :param fetch: Gives the bytes behind a URL.
     :raises InputFault: for a picture that is missing, damaged, of another type, or of more than 50 MB.
     :raises ApiFault: where it cannot be downloaded.
     """
@@ -85,8 +82,6 @@ def fetch_original(source: Source, fetch: Fetch, name: str, formats: tuple[str, 
     """
     Return the picture behind a link.
 
-    :param source: The link, and what makes it this picture.
-    :param fetch: Gives the bytes behind a URL.
     :param name: How messages call it; a link may be a signed one, and is never shown.
     :param formats: Which are allowed; what Kling does not take is made a JPG before it is sent.
     """

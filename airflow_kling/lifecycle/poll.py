@@ -51,12 +51,7 @@ class Ask:
 
 
 class Waiter:
-    """
-    One who waits. Times are those of a clock that is never set, so that setting the machine's moves no poll.
-
-    :param wait: The state of the wait.
-    :param tell: Is told what is decided.
-    """
+    """One who waits. Times are those of a clock that is never set, so that setting the machine's moves no poll."""
 
     __slots__ = ("due", "ends", "target", "tell", "wait")
 
@@ -141,7 +136,6 @@ class _Scan:
         Take note of a page.
 
         :param found: How many tasks it told of that were due.
-        :param rows: How many rows it had.
         """
         self.under_way = False
         self._dry = 0 if found >= WORTH else self._dry + 1

@@ -36,10 +36,6 @@ class Pressure:
     ) -> tuple[Pressure, float] | None:
         """
         Return the wait after another refusal, and the seconds until the next attempt; None where its time is over.
-
-        :param now: Seconds since the epoch.
-        :param retry_after: Seconds the server asks to wait.
-        :param uniform: Random number between two.
         """
         left = self.deadline - now
         if left <= 0:
@@ -53,7 +49,6 @@ def read_pressure(event: Mapping[str, Any] | None) -> Pressure:
     """
     Return the wait that a trigger's event carries.
 
-    :param event: The event's payload.
     :raises ValueError: for one that is not ours.
     """
     try:

@@ -31,9 +31,7 @@ class Record:
     """
     What is remembered of the last create of a piece of work.
 
-    :param stage: How far it came.
     :param external_task_id: The id that we chose.
-    :param kling_conn_id: The connection it went over.
     :param fingerprint: What would change the picture.
     :param epoch: The clear it belongs to.
     :param generation: How many tasks of this work ended failed or expired before it.
@@ -125,7 +123,6 @@ class StateStoreRecords:
     """
     A record in Airflow's task state store.
 
-    :param store: ``context["task_state_store"]``.
     :param key: One per piece of work in the task.
     :param survive_clear: Whether Airflow keeps the store at a clear: 3.3 does, 3.4 by default does not.
     """

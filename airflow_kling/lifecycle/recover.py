@@ -42,13 +42,9 @@ class Finding:
     """
     One record, and what was done about it.
 
-    :param fate: What became of it.
     :param external_id: The id that we chose.
-    :param text: For the person who reads it.
     :param task_id: The vendor's id, where it is known.
     :param record: None where it could not be read.
-    :param manifest: Of what was stored.
-    :param units: Units deducted, where they are told.
     """
 
     fate: Fate
@@ -63,8 +59,6 @@ class Finding:
 def read_records(folder: Any) -> Iterator[tuple[str, Record | ApiFault]]:
     """
     Yield the records of a folder, each with its name; in place of one that cannot be read the fault that says why.
-
-    :param folder: Of any storage.
     """
     try:
         paths = sorted((path for path in folder.iterdir() if path.name.endswith(".json")), key=str)
@@ -85,11 +79,8 @@ class Recovery:
     Goes over records, once; sends no create, and changes no record.
 
     :param collected: The ids of tasks that were dealt with.
-    :param client_for: Gives the account of a connection.
     :param store: Stores what a task made, which is told with its connection and record; returns the manifest.
     :param min_age: Seconds from the create within which its own run is left to collect it.
-    :param now: Seconds since the epoch.
-    :param sleep: Waits some seconds.
     """
 
     def __init__(
@@ -111,11 +102,7 @@ class Recovery:
         self._broken: dict[str, str] = {}
 
     def run(self, records: Iterable[tuple[str, Record | ApiFault]]) -> Iterator[Finding]:
-        """
-        Yield what became of each record, and of the task before it where that one still stands.
-
-        :param records: Of :func:`read_records`.
-        """
+        """Yield what became of each record, and of the task before it where that one still stands."""
         for name, found in records:
             if isinstance(found, ApiFault):
                 yield Finding(Fate.UNCLEAR, name.removesuffix(".json"), str(found))

@@ -25,10 +25,6 @@ class Entry:
     """
     One remote task that ended.
 
-    :param task_id: The vendor's id.
-    :param at: When, as far as it is known.
-    :param dag_id: The DAG that it was for.
-    :param outputs: How many files it made.
     :param units: Units deducted; None where the gateway does not tell.
     :param family: Name of its family, empty where it is not known.
     :param failed: Whether it failed; of several tasks, how many did.
@@ -59,11 +55,7 @@ class Row:
     What one DAG took on one day, in UTC; the fields are the columns of the table.
 
     :param day: ISO date.
-    :param dag_id: The DAG.
-    :param tasks: Remote tasks that ended.
-    :param failed: Those of them that failed.
     :param outputs: Pictures, clips and sounds made.
-    :param units: Units deducted.
     :param usd_at_list_price: The units in US dollars, those of a known family.
     :param tasks_without_units: Tasks of which the gateway did not tell the units: they are not in the sums.
     """
@@ -79,13 +71,7 @@ class Row:
 
 
 def entry_of_event(extra: object, dag_id: str | None, at: datetime) -> Entry | None:
-    """
-    Return the task that an asset's event tells of, None where it is not one of ours.
-
-    :param extra: The event's extra.
-    :param dag_id: The DAG whose task it came from.
-    :param at: When it came.
-    """
+    """Return the task that an asset's event tells of, None where it is not one of ours."""
     if isinstance(extra, Mapping) and isinstance(extra.get("spent"), Mapping) and batch_of_event(extra):
         return _entry_of_batch(extra, dag_id or UNKNOWN, _utc(at))
     if not isinstance(extra, Mapping) or not extra.get("task_id") or "units" not in extra:
@@ -97,11 +83,7 @@ def entry_of_event(extra: object, dag_id: str | None, at: datetime) -> Entry | N
 
 
 def batch_of_event(extra: object) -> str:
-    """
-    Return the id of the batch that an asset's event tells of, empty where it is none.
-
-    :param extra: The event's extra.
-    """
+    """Return the id of the batch that an asset's event tells of, empty where it is none."""
     results = extra.get("results") if isinstance(extra, Mapping) else None
     return results.rpartition("/")[2].removesuffix(".jsonl") if isinstance(results, str) else ""
 
@@ -114,11 +96,7 @@ def _entry_of_batch(extra: Mapping[str, Any], dag_id: str, at: datetime) -> Entr
 
 
 def entry_of_done(done: Done) -> Entry | None:
-    """
-    Return the task that a kept manifest tells of, None for a pass whose units the last pass has.
-
-    :param done: What was kept.
-    """
+    """Return the task that a kept manifest tells of, None for a pass whose units the last pass has."""
     if done.part_of:
         return None
     told = done.manifest
@@ -137,7 +115,6 @@ def summed(entries: Iterable[Entry], since: date) -> list[Row]:
     """
     Return the sums per day and DAG; a task that is told of several times counts once, on its first day.
 
-    :param entries: Of both sources, in any order.
     :param since: The first day that is wanted. Entries of days before keep a result that was reused from counting anew.
     """
     tasks: dict[str, Entry] = {}
@@ -163,11 +140,7 @@ def summed(entries: Iterable[Entry], since: date) -> list[Row]:
 
 
 def as_csv(rows: Iterable[Row]) -> bytes:
-    """
-    Return the table as CSV; no cell is taken for a formula.
-
-    :param rows: Of :func:`summed`.
-    """
+    """Return the table as CSV; no cell is taken for a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(Row))

@@ -25,8 +25,6 @@ def remember_made(path: RecordPath, manifest: Mapping[str, Any], now: float) -> 
     Keep the manifest of a finished task for later runs.
 
     :param path: The file of its fingerprint.
-    :param manifest: With the places of its outputs.
-    :param now: Seconds since the epoch.
     """
     kept = without_links(manifest)  # the folder may be a public one
     write_whole(path, json.dumps({"at": now, "manifest": kept}).encode())
@@ -38,10 +36,7 @@ def find_made(
     """
     Return the manifest of an earlier run, None where there is none that is young enough and whole.
 
-    :param path: The file of the fingerprint.
     :param max_age: Seconds.
-    :param now: Seconds since the epoch.
-    :param open_path: Makes a path of an output's place.
     """
     try:
         with path.open("rb") as file:

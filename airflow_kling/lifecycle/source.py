@@ -45,9 +45,7 @@ def resolve_image(
 
     :param image: URL, path, storage URI, or manifest.
     :param get_task: Asks a connection for a task: connection id, task id, family.
-    :param open_path: Makes a path of a path or storage URI.
     :param index: Which output of the other task.
-    :param field: Name of the parameter.
     :raises InputFault: for a picture that Kling would refuse, or that cannot be found.
     """
     check_image_source(image, field)
@@ -66,9 +64,6 @@ def resolve_video(video: object, *, get_task: GetTask, index: int = 0, field: st
     Return the clip that a parameter names; its id goes into the ``image`` of what is returned.
 
     :param video: Id of a clip, or manifest.
-    :param get_task: Asks a connection for a task: connection id, task id, family.
-    :param index: Which output of the other task.
-    :param field: Name of the parameter.
     :raises InputFault: for what is no clip, or cannot be found.
     """
     check_video_source(video, field)
@@ -86,11 +81,6 @@ def resolve_output(
     """
     Return an output of another task, of whatever kind.
 
-    :param manifest: Of that task.
-    :param get_task: Asks a connection for a task: connection id, task id, family.
-    :param open_path: Makes a path of a path or storage URI.
-    :param index: Which of its outputs.
-    :param field: Name of the parameter.
     :raises InputFault: for what cannot be found.
     """
     check_manifest(manifest, field)
@@ -112,8 +102,6 @@ def check_image_source(image: object, field: str = "image") -> None:
     """
     Refuse what can be no picture's source, without reading anything.
 
-    :param image: URL, path, storage URI, or manifest.
-    :param field: Name of the parameter.
     :raises InputFault: with what to give instead.
     """
     if isinstance(image, Mapping):
@@ -134,8 +122,6 @@ def check_video_source(video: object, field: str = "video_id") -> None:
     """
     Refuse what can be no clip's source, without asking for anything.
 
-    :param video: Id of a clip, or manifest.
-    :param field: Name of the parameter.
     :raises InputFault: with what to give instead.
     """
     from airflow_kling.api.rules import check_video_id
@@ -152,9 +138,6 @@ def check_manifest(manifest: Mapping[str, Any], field: str, advice: str = _ADVIC
     """
     Refuse a mapping that is no manifest, or one of nothing.
 
-    :param manifest: What should be one.
-    :param field: Name of the parameter.
-    :param advice: What to give instead.
     :param stored: Whether one without a task will do, if it has a stored file.
     :raises InputFault: with what to give instead.
     """
@@ -187,8 +170,6 @@ def no_data(text: str, field: str, limit: str) -> InputFault:
     Return the refusal of data where a name should be.
 
     :param text: The data, which is not shown.
-    :param field: Name of the parameter.
-    :param limit: What should be there.
     """
     return InputFault(field, f"{len(text):,} characters of data", limit, _NO_BASE64 + _ADVICE)
 

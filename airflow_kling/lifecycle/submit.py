@@ -45,14 +45,12 @@ class Work:
     """
     What is to be made once.
 
-    :param family: Name of the family.
     :param external_id: The id for an epoch and a generation.
     :param build: The checked request with that id.
     :param fingerprint: What would change the picture; read only when it is needed.
     :param conn_ids: The connection, and those to fall back to where it lacks the route.
     :param epoch: Number of tries before the user's last clear: 0 until one, and higher after each.
     :param retried: Whether an earlier try of this epoch may have submitted.
-    :param on_existing: What a clear does with an earlier task.
     :param source_size: Width and height in pixels of the picture that a reframing was planned for.
     :param origin: The task instance that it is made for: DAG, run, task, map index.
     """
@@ -74,8 +72,6 @@ class Submitted:
     """
     A task that exists.
 
-    :param task: As last seen.
-    :param kling_conn_id: The connection that made it.
     :param is_new: Whether its id was not known before: it was made now, or by an earlier try that did not live to tell.
     """
 
@@ -85,16 +81,7 @@ class Submitted:
 
 
 class Submission:
-    """
-    Makes the task of one piece of work, or finds the one that was made.
-
-    :param work: What is to be made once.
-    :param records: Where it is remembered.
-    :param client_for: Gives the account of a connection.
-    :param log: Where the lines about it go.
-    :param now: Seconds since the epoch.
-    :param sleep: Waits some seconds.
-    """
+    """Makes the task of one piece of work, or finds the one that was made."""
 
     def __init__(
         self,
@@ -425,11 +412,7 @@ class Submission:
 
 
 def estimate_text(request: TaskRequest) -> str:
-    """
-    Return what a request will cost by Kling's price list, in words.
-
-    :param request: Checked.
-    """
+    """Return what a request will cost by Kling's price list, in words."""
     if request.units is None or request.price is None:
         return "no list price is known"
     return f"about {request.units:g} units, ${request.price:.3f} at Kling's list price"

@@ -50,12 +50,9 @@ class Decision:
     """
     What follows a poll.
 
-    :param outcome: Whether the wait goes on, and if not, how it ended.
     :param delay: Seconds until the next poll.
     :param notes: Lines for the log, each with its level.
     :param reread_key: Whether to read the connection again before the next poll.
-    :param task: The task as last seen.
-    :param fault: The fault of this poll, if it was one.
     """
 
     outcome: Outcome
@@ -79,11 +76,9 @@ class Wait:
     """
     The state of one wait.
 
-    :param task_id: The remote task.
     :param poll_interval: Seconds between polls; jittered by a tenth.
     :param deadline: Seconds since the epoch at which the wait ends, whoever waits.
     :param status: The status that is known already, so that it is not announced again.
-    :param uniform: Random number between two.
     """
 
     def __init__(
@@ -107,8 +102,6 @@ class Wait:
         """
         Decide after an answer.
 
-        :param task: The task as the API told it.
-        :param now: Seconds since the epoch.
         :param jitter: Whether to jitter the next poll; not where one answer is for many, to keep them together.
         """
         self._faults.clear()
@@ -125,8 +118,6 @@ class Wait:
         """
         Decide after a fault.
 
-        :param fault: What came instead of a task.
-        :param now: Seconds since the epoch.
         :param believed: Whether the gateway's "not found" is to be believed.
         """
         kind = fault.info.kind

@@ -12,15 +12,7 @@ from airflow_kling.lifecycle.wait import Decision, Outcome, Wait
 
 
 def poll_once(wait: Wait, client: Client, family: str, log: logging.Logger, now: float) -> Decision:
-    """
-    Ask once and decide.
-
-    :param wait: The state of the wait.
-    :param client: The account to ask.
-    :param family: Name of the task's family.
-    :param log: Where the notes go.
-    :param now: Seconds since the epoch.
-    """
+    """Ask once and decide."""
     try:
         decision = wait.on_task(client.get_task(wait.task_id, family), now)
     except ApiFault as fault:
@@ -42,12 +34,7 @@ def watch(
     """
     Poll until the wait ends.
 
-    :param wait: The state of the wait.
     :param make_client: Reads the connection and gives the account to ask.
-    :param family: Name of the task's family.
-    :param log: Where the notes go.
-    :param sleep: Waits some seconds.
-    :param now: Seconds since the epoch.
     """
     client = make_client()
     while True:

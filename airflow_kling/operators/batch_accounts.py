@@ -39,7 +39,6 @@ class Accounts:
     They are read here, in the main thread; one that cannot be used is refused before anything is sent.
 
     :param conn_ids: The connection, and those to fall back to.
-    :param family: Name of the tasks' family.
     """
 
     def __init__(self, conn_ids: Iterable[str], family: str) -> None:
@@ -71,27 +70,15 @@ class Accounts:
         return self._conn_ids
 
     def account(self, conn_id: str) -> Account:
-        """
-        Return where requests of a connection go.
-
-        :param conn_id: The connection.
-        """
+        """Return where requests of a connection go."""
         return self._hooks[conn_id].account
 
     def fetch(self, conn_id: str) -> Fetch:
-        """
-        Return what gives the bytes behind a URL.
-
-        :param conn_id: The connection.
-        """
+        """Return what gives the bytes behind a URL."""
         return self._fetches[conn_id]
 
     def client(self, conn_id: str) -> SyncClient:
-        """
-        Return this thread's own client of an account.
-
-        :param conn_id: The connection.
-        """
+        """Return this thread's own client of an account."""
         if conn_id not in self._hooks:
             message = f"a task was made over the connection {conn_id}, which cannot be used any more"
             hint = "Restore the connection: the task is not lost. No other was sent"
@@ -102,12 +89,7 @@ class Accounts:
         return clients[conn_id]  # type: ignore[no-any-return]
 
     def ask_all(self, pictures: Iterable[Picture], pool: ThreadPoolExecutor) -> list[Answer]:
-        """
-        Ask once for running tasks; raises nothing.
-
-        :param pictures: Those whose tasks run.
-        :param pool: Asks for several single tasks at a time.
-        """
+        """Ask once for running tasks; raises nothing."""
         groups: dict[str, dict[str, Picture]] = {}
         for picture in pictures:
             if picture.task is not None:

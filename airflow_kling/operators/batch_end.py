@@ -33,12 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def row_of_error(error: Exception, paid: Sequence[Task] = ()) -> dict[str, Any]:
-    """
-    Return the row of a picture that nothing was sent for.
-
-    :param error: Why not.
-    :param paid: Its tasks that were made before.
-    """
+    """Return the row of a picture that nothing was sent for."""
     known = isinstance(error, (InputFault, ApiFault, KlingError))
     # What nobody expected is of a storage, as a rule: a retry may read it.
     passing = not known or isinstance(error, KlingTransientError)
@@ -54,7 +49,6 @@ def commit_last(process: Process, batch: Batch) -> None:
     """
     Store what the journal has not yet; what cannot be costs a download, no more.
 
-    :param process: Of the batch.
     :param batch: Its window, which is told if another process has taken over.
     """
     try:
@@ -73,8 +67,6 @@ def conclude(
     """
     Write the results manifest, and return what the batch made.
 
-    :param process: Of the batch.
-    :param results: Of all rows.
     :param stopped: Why nothing more was begun, if something was the matter.
     :param broken: Why what was made could not be stored, if so.
     :param keys: The pictures that rows took up.

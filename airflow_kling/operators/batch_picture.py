@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """
-    A step whose source is read in another way.
-
-    :param step: The step.
-    :param read: Gives its source.
-    """
+    """A step whose source is read in another way."""
 
     def __init__(self, step: Step, read: Callable[[], Source]) -> None:
         self._step = step
@@ -93,21 +88,12 @@ class Plain:
         self._source = None
 
     def took(self, task: Task, fetch: Fetch) -> bool:
-        """
-        Take a task that succeeded; returns whether another follows.
-
-        :param task: The task.
-        :param fetch: Gives the bytes behind a URL.
-        """
+        """Take a task that succeeded; returns whether another follows."""
         self.tasks.append(task)
         return False
 
     def borders(self, task: Task) -> Mapping[int, Sequence[float]]:
-        """
-        Return where the source lies in what was stored, by the outputs' index.
-
-        :param task: The last one.
-        """
+        """Return where the source lies in what was stored, by the outputs' index."""
         borders: Mapping[int, Sequence[float]] = self._operator.borders(task)
         return borders
 

@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """
-    What all parts of one process of a batch share.
-
-    :param operator: With its fields rendered.
-    :param context: Airflow's context.
-    """
+    """What all parts of one process of a batch share."""
 
     #: Its accounts, and what tells all parameters of the batch from those of an earlier run.
     accounts: Accounts
@@ -74,7 +69,6 @@ class Process:
         """
         Remember with the next commit that the tasks of a picture ended and were dealt with.
 
-        :param tasks: In their order.
         :param outputs: How many files were made of the last one.
         """
         note_done(self.journal, tasks, outputs, time.time())
@@ -89,29 +83,15 @@ class Process:
         self.accounts.know({record["kling_conn_id"] for _, record in self.journal.items("record")})
 
     def keep_end(self, key: str, end: Mapping[str, Any]) -> None:
-        """
-        Remember how a picture ended, with the next commit.
-
-        :param key: Of the picture.
-        :param end: Its row.
-        """
+        """Remember how a picture ended, with the next commit."""
         self.journal.put("end", key, {**end, "epoch": self.epoch, "settings": self.settings})
 
     def write_results(self, results: Results) -> None:
-        """
-        Write the results manifest, and tell where it is.
-
-        :param results: Of all rows.
-        """
+        """Write the results manifest, and tell where it is."""
         write_whole(self.results_path, b"".join(results.lines()))
         self.ti.xcom_push(key=RESULTS, value=str(self.results_path))
 
     def tell_progress(self, results: Results, running: int) -> None:
-        """
-        Tell Airflow how far the batch is, for those who look at its page.
-
-        :param results: Of all rows, so far.
-        :param running: Remote tasks under way.
-        """
+        """Tell Airflow how far the batch is, for those who look at its page."""
         with suppress(Exception):  # what is paid is not lost because nobody can be told
             self.ti.xcom_push(key=PROGRESS, value=progress(results, running))

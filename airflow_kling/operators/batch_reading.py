@@ -32,11 +32,7 @@ LARGE_BLOCK = 256 << 10
 
 
 class Reader:
-    """
-    Gives the picture of a row; used by several threads.
-
-    :param process: Of the batch.
-    """
+    """Gives the picture of a row; used by several threads."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -52,7 +48,6 @@ class Reader:
         """
         Return a row's picture; its key and end where that is known; None where it is not to be begun.
 
-        :param row: The row.
         :param only_known: Whether nothing more is begun.
         :raises InputFault: for a picture or parameters that Kling would refuse.
         """
@@ -155,10 +150,7 @@ def picture_of(operator: Any, image: Any, own: Mapping[str, Any], fetch: Fetch) 
     """
     Return a picture of the batch.
 
-    :param operator: The batch's.
-    :param image: URL, path, storage URI, or manifest.
     :param own: Parameters of this picture alone.
-    :param fetch: Gives the bytes behind a URL.
     :raises InputFault: for parameters that make no sense.
     """
     one = copy.copy(operator)

@@ -27,12 +27,7 @@ PIXELS = threading.Lock()
 
 
 class Reframed(Plain):
-    """
-    A picture that is planned for, in as many tasks as that takes.
-
-    :param operator: Of this picture alone.
-    :param fetch: Gives the bytes behind a URL.
-    """
+    """A picture that is planned for, in as many tasks as that takes."""
 
     def __init__(self, operator: Any, fetch: Fetch) -> None:
         super().__init__(operator)

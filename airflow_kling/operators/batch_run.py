@@ -43,9 +43,6 @@ class BatchRun:
     Each process goes over all rows from the first: what was made is found in the journal, at no cost. So it goes on
     after a deferral, a retry and a clear alike.
 
-    :param operator: With its fields rendered.
-    :param context: Airflow's context.
-    :param pressure: The wait for a free slot of the account so far.
     :param event: What the trigger of the tail told, if that is what it goes on after.
     """
 

@@ -43,9 +43,6 @@ class Steps:
     Has each step done by a thread; what follows it is decided in the loop, where all methods are called.
 
     :param process: Of the batch, connected.
-    :param batch: Its window.
-    :param results: Of all rows.
-    :param threads: Those that do the work.
     """
 
     def __init__(self, process: Process, batch: Batch, results: Results, threads: Threads) -> None:

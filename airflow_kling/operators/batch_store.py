@@ -24,11 +24,7 @@ STORE_DELAYS = (2.0, 6.0)
 
 
 class Storer:
-    """
-    Stores results; used by several threads.
-
-    :param process: Of the batch.
-    """
+    """Stores results; used by several threads."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -37,8 +33,6 @@ class Storer:
         """
         Return the row of a picture whose task succeeded; None where another pass follows.
 
-        :param picture: The picture.
-        :param task: As the API told it.
         :raises Exception: whatever the storage raises: nothing more can be kept there.
         """
         try:

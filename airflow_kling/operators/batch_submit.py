@@ -24,12 +24,7 @@ class NotBegunAgain(Exception):
 
 
 class Sender:
-    """
-    Submits pictures; used by several threads.
-
-    :param process: Of the batch.
-    :param batch: Its window.
-    """
+    """Submits pictures; used by several threads."""
 
     def __init__(self, process: Process, batch: Batch) -> None:
         self._process = process
@@ -43,7 +38,6 @@ class Sender:
         """
         Return a picture's next task, made now or before.
 
-        :param picture: The picture.
         :raises NotBegunAgain: where it would be paid for once more, and may not be.
         :raises ApiFault: or whatever the source, the storage or Kling raises.
         """

@@ -35,8 +35,6 @@ class Threads:
         """
         Have a job done.
 
-        :param kind: Of the job.
-        :param job: What is to be done.
         :param then: Is told in the loop what it returned, or the exception that it ended with.
         """
         self._pools[kind].submit(self._do, job, then)

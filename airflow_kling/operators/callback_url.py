@@ -13,12 +13,7 @@ from airflow_kling.api.inputs import InputFault
 
 
 def callback_url_for(ti: Any, log: logging.Logger) -> str | None:
-    """
-    Return the address of our plugin that wakes a task instance; None, and a line in the log, where it has none.
-
-    :param ti: The task instance.
-    :param log: Where the line goes.
-    """
+    """Return the address of our plugin that wakes a task instance; None, and a line in the log, where it has none."""
     if AIRFLOW < (3, 1):
         log.warning('callback_url="auto" needs Airflow 3.1 or later: polls alone tell when the Kling task ends')
         return None

@@ -35,10 +35,6 @@ def task_of(face: Waiting, context: Mapping[str, Any], hook: KlingHook, end: End
     """
     Return the task whose wait ended in success; one that failed is told.
 
-    :param face: With its fields rendered.
-    :param context: Airflow's context.
-    :param hook: Of the connection that knows the task.
-    :param end: How the wait ended.
     :raises KlingError: see :meth:`~airflow_kling.hooks.kling.KlingHook.succeeded`.
     """
     tell_failed(context, end, face.output_path, face.log)
@@ -57,12 +53,7 @@ def collect_made(
     """
     Store what tasks made, tell of it, and return the manifest.
 
-    :param face: With its fields rendered.
-    :param context: Airflow's context.
-    :param hook: Of the connection that knows the tasks.
     :param tasks: Those that succeeded, each made of the one before it; the last one's outputs are stored.
-    :param edit: See :meth:`~airflow_kling.hooks.kling.KlingHook.collect`.
-    :param borders: See :meth:`~airflow_kling.hooks.kling.KlingHook.collect`.
     :raises KlingError: where a result cannot be downloaded, or is not what it should be.
     """
     *earlier, task = tasks

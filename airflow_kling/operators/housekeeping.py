@@ -46,7 +46,6 @@ def report(context: Mapping[str, Any], days: int, output_path: str) -> dict[str,
     Two sources that a worker may read: the events of the assets among the task's inlets, and, where ``[kling]
     record_path`` is set, what is kept there of every task that ended. A task that both tell of counts once.
 
-    :param context: Airflow's context.
     :param days: How many, today among them, in UTC.
     :param output_path: Folder or prefix for ``kling-report.csv`` and ``kling-report.png``.
     """
@@ -116,11 +115,7 @@ def _midnight(day: date) -> datetime:
 
 
 class _Collected:
-    """
-    The tasks that were dealt with: by operators and recoveries, and by batches as far as those were read.
-
-    :param records: The folder of the records.
-    """
+    """The tasks that were dealt with: by operators and recoveries, and by batches as far as those were read."""
 
     def __init__(self, records: Any) -> None:
         self._done = DoneIds(records)

@@ -11,11 +11,7 @@ from airflow_kling.lifecycle.identity import deployment_tag, external_task_id
 
 
 def origin_of(ti: Any) -> dict[str, Any]:
-    """
-    Return what tells a task instance from all others.
-
-    :param ti: The task instance.
-    """
+    """Return what tells a task instance from all others."""
     return {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
 
 
@@ -24,18 +20,12 @@ def first_try_of_epoch(ti: Any) -> int:
     Return the number of the first try since the user cleared the task, 1 if never.
 
     Airflow raises ``max_tries`` at a clear and leaves it alone at a retry, in 2.11 and in 3.
-
-    :param ti: The task instance.
     """
     return max(int(ti.max_tries) - int(ti.task.retries or 0), 0) + 1
 
 
 def epoch_of(ti: Any) -> int:
-    """
-    Return how many tries were made before the user's last clear.
-
-    :param ti: The task instance.
-    """
+    """Return how many tries were made before the user's last clear."""
     return first_try_of_epoch(ti) - 1
 
 
@@ -43,10 +33,7 @@ def external_id_of(ti: Any, number: int | str = 0, epoch: int = 0, generation: i
     """
     Return the id that we choose for a remote task.
 
-    :param ti: The task instance.
     :param number: Which of its remote tasks, from 0; in a batch, the key of its picture and the pass.
-    :param epoch: See :class:`~airflow_kling.lifecycle.submit.Work`.
-    :param generation: See :class:`~airflow_kling.lifecycle.submit.Work`.
     """
     tag = deployment_tag(deployment_name())
     return external_task_id(tag, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, number, epoch, generation)

@@ -65,23 +65,13 @@ class KlingTaskLife(BaseOperator):
         return Pressure(now, now + self.submit_timeout)
 
     def resume_submission(self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """
-        Go on after waiting for a free slot.
-
-        :param context: Airflow's context.
-        :param event: What the trigger told.
-        """
+        """Go on after waiting for a free slot."""
         from airflow_kling.lifecycle.pressure import read_pressure
 
         return self._run(context, read_pressure(event))
 
     def execute_complete(self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """
-        Go on after waiting for the task.
-
-        :param context: Airflow's context.
-        :param event: What the trigger told.
-        """
+        """Go on after waiting for the task."""
         from airflow_kling.lifecycle.end import read_event
 
         return self.finish(context, read_event(event))
@@ -109,12 +99,7 @@ class KlingTaskLife(BaseOperator):
         return self.finish(context, self.wait(submitted))
 
     def take_over(self, context: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-        """
-        Return the manifest of an earlier run as this one's.
-
-        :param context: Airflow's context.
-        :param made: The manifest.
-        """
+        """Return the manifest of an earlier run as this one's."""
         from airflow_kling.hooks.kling import KlingHook
 
         folder = made["outputs"][0]["uri"].rpartition("/")[0]
@@ -125,9 +110,6 @@ class KlingTaskLife(BaseOperator):
         """
         Submit, and wait for a free slot as long as it takes: deferred, or in this worker's slot.
 
-        :param context: Airflow's context.
-        :param work: What is to be made once.
-        :param pressure: The wait for a free slot so far.
         :param number: Of the remote task, where there are several.
         """
         from airflow_kling.api.faults import ApiFault
@@ -173,11 +155,7 @@ class KlingTaskLife(BaseOperator):
         return pressure
 
     def wait(self, submitted: Submitted) -> End:
-        """
-        Wait until the task ends: deferred, which does not return, or in this worker's slot.
-
-        :param submitted: The task.
-        """
+        """Wait until the task ends: deferred, which does not return, or in this worker's slot."""
         from airflow_kling.hooks.kling import KlingHook
         from airflow_kling.lifecycle.end import end_of
         from airflow_kling.lifecycle.wait import Wait
@@ -196,12 +174,7 @@ class KlingTaskLife(BaseOperator):
         return end_of(decision, task.task_id, task.family, conn_id)
 
     def finish(self, context: Mapping[str, Any], end: End) -> dict[str, Any]:
-        """
-        Store what a task made, and return the manifest.
-
-        :param context: Airflow's context.
-        :param end: How the wait for it ended.
-        """
+        """Store what a task made, and return the manifest."""
         from airflow_kling.hooks.kling import KlingHook
 
         hook = KlingHook(end.kling_conn_id)

@@ -18,25 +18,13 @@ if TYPE_CHECKING:
 
 
 def tell_submitted(context: Mapping[str, Any], submitted: Submitted) -> None:
-    """
-    Count a task that is new; one that was rejoined was counted when it was made.
-
-    :param context: Airflow's context.
-    :param submitted: The task.
-    """
+    """Count a task that is new; one that was rejoined was counted when it was made."""
     if submitted.is_new:
         _count("submitted", 1, tags_of(context["ti"], submitted.task.family, submitted.kling_conn_id))
 
 
 def tell_failed(context: Mapping[str, Any], end: End, output_path: str | None, log: logging.Logger) -> None:
-    """
-    Count the remote task of a wait and keep its end, if it failed; any other end of a wait leaves it running.
-
-    :param context: Airflow's context.
-    :param end: How the wait ended.
-    :param output_path: Where the results would have gone.
-    :param log: Where the line goes, if the end could not be kept.
-    """
+    """Count the remote task of a wait and keep its end, if it failed; any other end of a wait leaves it running."""
     from airflow_kling.lifecycle.done import failed_manifest
     from airflow_kling.lifecycle.wait import Outcome
 
@@ -56,11 +44,7 @@ def tell_made(
     """
     Count remote tasks that succeeded and were collected, and keep their manifest.
 
-    :param context: Airflow's context.
     :param tasks: All of them, the last one last.
-    :param manifest: What they made together.
-    :param output_path: Where it was stored.
-    :param log: Where the line goes, if the manifest could not be kept.
     """
     *first, last = tasks
     count_made(context, (*first, last), str(manifest["kling_conn_id"]))
@@ -73,25 +57,14 @@ def tell_made(
 
 
 def count_failed(context: Mapping[str, Any], end: End) -> None:
-    """
-    Count a remote task that failed.
-
-    :param context: Airflow's context.
-    :param end: How the wait for it ended.
-    """
+    """Count a remote task that failed."""
     tags = tags_of(context["ti"], end.family, end.kling_conn_id)
     _count("failed", 1, tags)
     _count("units", end.units, tags)
 
 
 def count_made(context: Mapping[str, Any], tasks: Iterable[Task], kling_conn_id: str) -> None:
-    """
-    Count remote tasks that succeeded and were collected.
-
-    :param context: Airflow's context.
-    :param tasks: All of them.
-    :param kling_conn_id: The connection that made them.
-    """
+    """Count remote tasks that succeeded and were collected."""
     for task in tasks:
         tags = tags_of(context["ti"], task.family, kling_conn_id)
         _count("succeeded", 1, tags)
@@ -101,13 +74,7 @@ def count_made(context: Mapping[str, Any], tasks: Iterable[Task], kling_conn_id:
 
 
 def tags_of(ti: Any, family: str, kling_conn_id: str) -> dict[str, str]:
-    """
-    Return the tags of a metric: Airflow's own of a task instance, and ours.
-
-    :param ti: The task instance.
-    :param family: Name of the family.
-    :param kling_conn_id: The connection.
-    """
+    """Return the tags of a metric: Airflow's own of a task instance, and ours."""
     own = getattr(ti, "stats_tags", None) or {"dag_id": ti.dag_id, "task_id": ti.task_id}
     return {**own, "family": family, "kling_conn_id": kling_conn_id}
 

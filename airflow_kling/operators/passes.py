@@ -38,7 +38,6 @@ class PassStep:
     """
     One pass, as :func:`airflow_kling.operators.work.make_work` wants what is to be made.
 
-    :param operator: With its fields rendered.
     :param todo: Begins with this pass.
     :param picture: Gives the picture that it begins with; asked only when it is about to be submitted.
     """
@@ -62,7 +61,6 @@ def original_of(operator: KlingExpandImageOperator, fetch: Fetch | None = None) 
     """
     Return the picture that an operator begins with.
 
-    :param operator: With its fields rendered.
     :param fetch: Gives the bytes behind a URL; by default as the operator's connection allows.
     """
     with errors_for():
@@ -78,8 +76,6 @@ def sound(operator: KlingExpandImageOperator, original: Original) -> Original:
     """
     Return the source, decoded once where it is to be pasted back: damage is found before anything is paid.
 
-    :param operator: With its fields rendered.
-    :param original: The source.
     :raises InputFault: for a damaged one.
     """
     if operator.preserve_original:
@@ -91,8 +87,6 @@ def check_final(operator: KlingExpandImageOperator, plan: Plan) -> None:
     """
     Refuse a final picture that cannot be made in memory, before the first pass is paid.
 
-    :param operator: With its fields rendered.
-    :param plan: The whole plan.
     :raises InputFault: with what is too large.
     """
     if not (operator.preserve_original or plan.resize):
@@ -105,12 +99,7 @@ def check_final(operator: KlingExpandImageOperator, plan: Plan) -> None:
 
 
 def came_back(task: Task, fetch: Fetch) -> Original:
-    """
-    Return the picture that a pass made, for the next one to begin with.
-
-    :param task: The pass.
-    :param fetch: Gives the bytes behind a URL.
-    """
+    """Return the picture that a pass made, for the next one to begin with."""
     with errors_for(f"task {task.task_id}, which is paid and kept"):
         source = Source(task.outputs[0].url, source_of_task(task.task_id, task.outputs[0].index))
         return fetch_original(source, fetch, "the picture that the next pass begins with", MADE)
@@ -126,8 +115,6 @@ def edit_of(
     """
     Return what finishes the picture that came back from the last pass, where it is stored.
 
-    :param operator: With its fields rendered.
-    :param plan: The whole plan.
     :param rest_of: Gives what is left of it, for a width and height that came back.
     :param original: Gives the picture that all began with.
     :param borders: Takes where the source lies in each picture, by its index.
@@ -148,9 +135,6 @@ def keep_picture(operator: KlingExpandImageOperator, plan: Plan, original: Origi
     """
     Store a picture that needs no pass: nothing is sent and nothing paid, and so there is no remote task.
 
-    :param operator: With its fields rendered.
-    :param plan: Without a pass.
-    :param original: The picture.
     :param name: Stands for the task's id in the file's name.
     """
     task = Task(operator.family, name, status=TaskStatus.SUCCEEDED, outputs=(Output(0, OutputKind.IMAGE, ""),))

@@ -7,13 +7,7 @@ from typing import Any
 
 
 def push(context: Mapping[str, Any], outlets: Iterable[Any], manifest: dict[str, Any]) -> dict[str, Any]:
-    """
-    Push XCom ``task_id`` and ``uris``, and tell the assets; returns the manifest.
-
-    :param context: Airflow's context.
-    :param outlets: Assets and asset aliases of the task.
-    :param manifest: What the remote task made.
-    """
+    """Push XCom ``task_id`` and ``uris``, and tell the assets; returns the manifest."""
     stored = [row for row in manifest["outputs"] if row["uri"]]
     context["ti"].xcom_push(key="task_id", value=manifest["task_id"])
     context["ti"].xcom_push(key="uris", value=[row["uri"] for row in stored])
@@ -26,7 +20,6 @@ def asset_extra(manifest: Mapping[str, Any], stored: Iterable[Mapping[str, Any]]
     """
     Return an asset event's extra: what was stored, by which remote task, for how many units; no link and no key.
 
-    :param manifest: What the remote task made.
     :param stored: Those of its outputs that the event is about.
     """
     files = [{name: row[name] for name in ("uri", "size_bytes", "sha256")} for row in stored]

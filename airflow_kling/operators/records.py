@@ -45,9 +45,6 @@ def folder_of_files(context: Mapping[str, Any], output_path: str | None) -> str:
 
     A configured path comes first, for it survives a clear on every version; then the task state store of Airflow
     from 3.3 on, where nothing is a file; then the folder of the results.
-
-    :param context: Airflow's context.
-    :param output_path: Folder or prefix for the results.
     """
     return record_path() or ("" if "task_state_store" in context else output_path or "")
 
@@ -56,8 +53,6 @@ def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], numb
     """
     Return where the record of one of the operator's remote tasks is kept.
 
-    :param operator: With its fields rendered.
-    :param context: Airflow's context.
     :param number: Which of them, from 0.
     """
     folder = folder_of_files(context, operator.output_path)
@@ -79,7 +74,6 @@ def reused(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None
     """
     Return the manifest of an earlier run that made the same, if it may be reused.
 
-    :param operator: With its fields rendered.
     :param work: What it is to make, first.
     """
     if not operator.reuse:
@@ -104,9 +98,6 @@ def keep_for_reuse(
     """
     Keep a finished task's manifest for later runs.
 
-    :param operator: With its fields rendered.
-    :param context: Airflow's context.
-    :param manifest: What it made.
     :param number: Of the remote task that made it: the last one.
     """
     first, last = (records_of(operator, context, each).load() for each in (0, number))

@@ -38,9 +38,6 @@ class Reframing:
 
     Each run goes over all passes from the first: those that were made are found by their records, at no cost. So it
     goes on after a deferral, a retry and a clear alike.
-
-    :param operator: With its fields rendered.
-    :param context: Airflow's context.
     """
 
     def __init__(self, operator: KlingExpandImageOperator, context: Mapping[str, Any]) -> None:
@@ -52,7 +49,6 @@ class Reframing:
         """
         Return the manifest of the final picture.
 
-        :param pressure: The wait for a free slot of the account so far.
         :param end: How the wait for a pass ended, if that is what it goes on after.
         :raises KlingTaskFailed: where that pass failed.
         """

@@ -43,8 +43,6 @@ def make_work(
     """
     Return what a step of the operator's task is to make once.
 
-    :param operator: With its fields rendered.
-    :param context: Airflow's context.
     :param step: What its remote task is made of; by default the operator itself.
     :param number: Of the step, from 0.
     :param source_size: Width and height in pixels that a reframing was planned for.
@@ -85,14 +83,8 @@ def work_of(
     """
     Return what one remote task is to make once.
 
-    :param operator: With its fields rendered.
-    :param ti: The task instance.
-    :param step: What the task is made of.
     :param build: Makes the request that is then sent, of what gives the source, and the id that we chose.
     :param number: Of the step, see :func:`~airflow_kling.operators.instance.external_id_of`.
-    :param conn_ids: The connection, and those to fall back to.
-    :param base_url: Gives the address of the account.
-    :param source_size: Width and height in pixels that a reframing was planned for.
     """
     source = cache(step.read_source)
 
@@ -121,7 +113,6 @@ def read_image(image: object, kling_conn_id: str, index: int = 0) -> Source:
 
     :param image: URL, path, storage URI, or manifest.
     :param kling_conn_id: The connection to ask for a task whose manifest names none.
-    :param index: Which output of another task.
     """
     return resolve_image(image, get_task=_getter(kling_conn_id), open_path=storage_path, index=index)
 
@@ -129,14 +120,7 @@ def read_image(image: object, kling_conn_id: str, index: int = 0) -> Source:
 def read_fields(
     fields: Mapping[str, Any], kling_conn_id: str, indexes: Mapping[str, int] | None = None, path: str = ""
 ) -> Sources:
-    """
-    Return fields of a request with all that they take from elsewhere.
-
-    :param fields: By the wire's names.
-    :param kling_conn_id: The connection to ask for a task whose manifest names none.
-    :param indexes: Which output of another task, by the field's name; else the first.
-    :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
-    """
+    """Return fields of a request with all that they take from elsewhere."""
     return resolve_fields(fields, get_task=_getter(kling_conn_id), open_path=storage_path, indexes=indexes, path=path)
 
 

@@ -79,9 +79,6 @@ def seat(kling_conn_id: str, family: str, wait: Wait, loud: int) -> Iterator[Sea
     """
     Give a seat with the poller of this event loop, connection and family; the last one who leaves ends it.
 
-    :param kling_conn_id: The connection.
-    :param family: Name of the task's family.
-    :param wait: The state of the wait.
     :param loud: The least level of notes to be woken for.
     """
     of_loop = _pollers.setdefault(asyncio.get_running_loop(), {})
@@ -110,12 +107,7 @@ class _Line:
 
 
 class Poller:
-    """
-    Polls for its seats, in a task and a context of its own: nothing of the trigger that came first is inherited.
-
-    :param kling_conn_id: The connection.
-    :param family: Name of the family.
-    """
+    """Polls for its seats, in a task and a context of its own: nothing of the trigger that came first is inherited."""
 
     def __init__(self, kling_conn_id: str, family: str) -> None:
         self._conn_id = kling_conn_id

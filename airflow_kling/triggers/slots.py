@@ -17,9 +17,7 @@ async def wait(kling_conn_id: str, since: float, seconds: float) -> bool:
     """
     Wait for a free slot; returns whether one became free before the time was over.
 
-    :param kling_conn_id: The connection.
     :param since: When the wait began, over all its deferrals.
-    :param seconds: How long to wait at most.
     """
     loop = asyncio.get_running_loop()
     queues = _waiting.setdefault(loop, {})
@@ -40,11 +38,7 @@ async def wait(kling_conn_id: str, since: float, seconds: float) -> bool:
 
 
 def free(kling_conn_id: str) -> None:
-    """
-    Wake whoever has waited longest for a slot of this connection, if anybody does.
-
-    :param kling_conn_id: The connection of the task that ended.
-    """
+    """Wake whoever has waited longest for a slot of this connection, if anybody does."""
     queue = _waiting.get(asyncio.get_running_loop(), {}).get(kling_conn_id, [])
     while queue:
         _, _, future = heapq.heappop(queue)
