@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 from airflow_kling.api.calls import MAX_PAGE
 from airflow_kling.api.faults import ApiFault, FaultKind
@@ -264,7 +265,7 @@ class Polls:
         self._streak = 0
         self._width = min(self._width + 1, WIDTH)
         target = self._targets.get(ask.task_id)
-        return [] if target is None else self._tell_task(target, task, now, wall, jitter=True)
+        return [] if target is None else self._tell([target], lambda wait: wait.on_task(task, wall), now)
 
     def on_fault(self, ask: Ask, fault: ApiFault, now: float, wall: float, *, believed: bool) -> Told:
         """
@@ -275,7 +276,7 @@ class Polls:
         self._asked -= 1
         target = self._targets.get(ask.task_id)
         intervals = [waiter.wait.poll_interval for waiter in target.waiters] if target else []
-        told = [] if target is None else self._tell_fault([target], fault, now, wall, believed=believed)
+        told = self._tell([target] if target else [], lambda wait: wait.on_fault(fault, wall, believed=believed), now)
         kind = fault.info.kind
         if kind in _TOO_FAST:
             self._width = max(self._width // 2, 1)
@@ -315,7 +316,7 @@ class Polls:
                 if target.state is _State.LISTED:
                     self._ask_singly([target])
                 continue
-            told += self._tell_task(target, task, now, wall, jitter=False)
+            told += self._tell([target], partial(Wait.on_task, task=task, now=wall, jitter=False), now)
         if self._scan is not None and self._scan.page == ask.page:
             self._scan.read(found, rows)
         return told
@@ -341,8 +342,7 @@ class Polls:
 
     def on_outage(self, fault: ApiFault, now: float, wall: float) -> Told:
         """Tell all who are due that they cannot be asked for now."""
-        targets = self._drop_due()
-        return self._tell_fault(targets, fault, now, wall, believed=True)
+        return self._tell(self._drop_due(), lambda wait: wait.on_fault(fault, wall), now)
 
     def on_refusal(self, ask: Ask, fault: ApiFault) -> Told:
         """End the waits for a single task that cannot be asked for."""
@@ -455,26 +455,16 @@ class Polls:
 
     # -- who is told what ------------------------------------------------------------------------------------------
 
-    def _tell_task(self, target: _Target, task: Task, now: float, wall: float, *, jitter: bool) -> Told:
-        told = [(waiter, waiter.wait.on_task(task, wall, jitter=jitter)) for waiter in target.waiters]
-        self._settle(target, told, now)
-        return told
-
-    def _tell_fault(
-        self, targets: Iterable[_Target], fault: ApiFault, now: float, wall: float, *, believed: bool
-    ) -> Told:
+    def _tell(self, targets: Iterable[_Target], decide: Callable[[Wait], Decision], now: float) -> Told:
         all_told: Told = []
         for target in targets:
-            told = [(waiter, waiter.wait.on_fault(fault, wall, believed=believed)) for waiter in target.waiters]
-            self._settle(target, told, now)
+            told = [(waiter, decide(waiter.wait)) for waiter in target.waiters]
+            target.state = _State.IDLE
+            for waiter, decision in told:
+                if decision.outcome is Outcome.WAITING:
+                    self._put(waiter, now + decision.delay)
+                else:
+                    self.remove(waiter)
+            self._compact()
             all_told += told
         return all_told
-
-    def _settle(self, target: _Target, told: Told, now: float) -> None:
-        target.state = _State.IDLE
-        for waiter, decision in told:
-            if decision.outcome is Outcome.WAITING:
-                self._put(waiter, now + decision.delay)
-            else:
-                self.remove(waiter)
-        self._compact()
