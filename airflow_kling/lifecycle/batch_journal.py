@@ -6,11 +6,11 @@ import json
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from airflow_kling.api.faults import ApiFault, Created, FaultInfo, FaultKind
-from airflow_kling.lifecycle.files import make_folder, whole_file, write_whole
+from airflow_kling.lifecycle.files import list_folder, make_folder, whole_file, write_whole
 from airflow_kling.lifecycle.record import Record, Stage, record_from_json
 
 COMPACT_AFTER = 256
@@ -62,7 +62,7 @@ class Journal:
         :param resumed: Whether an earlier process of this try left one.
         :raises ApiFault: where it cannot be read, or one that was left is not there: what was paid would not be known.
         """
-        try:
+        with self._reading():
             before = self._last_owner = self._read_owner()
             self.found = bool(before or self._list())
             if resumed and not self.found:
@@ -78,8 +78,6 @@ class Journal:
                 if self._segments:
                     self._generation = max(self._generation, int(self._segments[-1].name.partition("-")[0]) + 1)
             self._read_all()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
 
     def look(self) -> None:
         """
@@ -87,8 +85,13 @@ class Journal:
 
         :raises ApiFault: where it cannot be read.
         """
-        try:
+        with self._reading():
             self._read_all()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(self._folder, f"{type(error).__name__}: {error}") from None
 
@@ -108,12 +111,10 @@ class Journal:
             rows.clear()
 
     def _list(self) -> list[Any]:
-        with suppress(FileNotFoundError, NotADirectoryError):  # no folder yet, or a prefix without keys
-            found = [path for path in self._folder.iterdir() if path.name.endswith(SUFFIX)]
-            # Of two that began at once the one that owned it last comes last.
-            owner = "-".join(self._last_owner.split("-")[:2]) + "-"
-            return sorted(found, key=lambda path: (path.name.partition("-")[0], path.name.startswith(owner), path.name))
-        return []
+        found = [path for path in list_folder(self._folder) if path.name.endswith(SUFFIX)]
+        # Of two that began at once the one that owned it last comes last.
+        owner = "-".join(self._last_owner.split("-")[:2]) + "-"
+        return sorted(found, key=lambda path: (path.name.partition("-")[0], path.name.startswith(owner), path.name))
 
     def _read_owner(self) -> str:
         with suppress(FileNotFoundError), (self._folder / OWNER).open("rb") as file:
@@ -156,10 +157,14 @@ class Journal:
 
         :param value: JSON; None forgets it.
         """
+        self._add(kind, key, value)
+
+    def _add(self, kind: str, key: str, value: Any) -> Entry:
         entry = (kind, key, _packed(value))
         with self._changing:
             self._put(entry)
             self._pending.append(entry)
+        return entry
 
     @property
     def waiting(self) -> bool:
@@ -168,11 +173,8 @@ class Journal:
 
     def put_durably(self, kind: str, key: str, value: Any) -> None:
         """Remember something, and return once it is stored; where it cannot be, it counts as never put."""
-        entry = (kind, key, _packed(value))
         before = self._state[kind].get(key, NOTHING)
-        with self._changing:
-            self._put(entry)
-            self._pending.append(entry)
+        entry = self._add(kind, key, value)
         try:
             self.commit()
         except BaseException:

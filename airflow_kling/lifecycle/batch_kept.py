@@ -10,7 +10,8 @@ from airflow_kling.api.faults import ApiFault
 from airflow_kling.api.models import Task, TaskStatus
 from airflow_kling.lifecycle.batch_journal import SUFFIX, Journal, JournalRecords
 from airflow_kling.lifecycle.collect import total_units
-from airflow_kling.lifecycle.record import Record
+from airflow_kling.lifecycle.files import list_folder
+from airflow_kling.lifecycle.record import Record, load_each
 from airflow_kling.lifecycle.report import UNKNOWN, Entry
 
 
@@ -48,13 +49,9 @@ def find_journals(records: Any, since: float) -> Iterator[tuple[str, Journal | A
     :param records: The folder of the records, of any storage.
     :param since: Seconds since the epoch: those that nothing was written to since are left out.
     """
-    try:
-        paths = sorted((path for path in records.iterdir() if "." not in path.name), key=str)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for path in paths:
+    for path in sorted((path for path in list_folder(records) if "." not in path.name), key=str):
         try:
-            segments = [each for each in path.iterdir() if each.name.endswith(SUFFIX)]
+            segments = [each for each in list_folder(path) if each.name.endswith(SUFFIX)]
             if not segments or max(_changed(each) for each in segments) < since:
                 continue
             journal = Journal(path)
@@ -68,15 +65,8 @@ def find_journals(records: Any, since: float) -> Iterator[tuple[str, Journal | A
 
 
 def records_of(journal: Journal) -> Iterator[tuple[str, Record | ApiFault]]:
-    """Yield the records of a journal; in place of one that cannot be read the fault that says why."""
-    for key in sorted(journal.keys("record")):
-        try:
-            record = JournalRecords(journal, key).load()
-        except ApiFault as fault:
-            yield key, fault
-        else:
-            if record is not None:
-                yield key, record
+    """Return the records of a journal, as :func:`~airflow_kling.lifecycle.record.load_each` tells them."""
+    return load_each((key, JournalRecords(journal, key)) for key in sorted(journal.keys("record")))
 
 
 def entries_of(journal: Journal) -> Iterator[Entry]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow_kling.lifecycle.collect import file_name, without_links
-from airflow_kling.lifecycle.files import write_whole
+from airflow_kling.lifecycle.files import list_folder, write_whole
 
 FOLDER = "done"
 
@@ -61,7 +61,7 @@ def failed_manifest(family: str, task_id: str, kling_conn_id: str, units: float 
 
 def read_done(records: Any, since: date) -> Iterator[Done]:
     """Yield what was kept since a day; what cannot be read is left out."""
-    for day in _days(records):
+    for day in _listed(records / FOLDER):
         if day.name < since.isoformat():
             continue
         for path in _listed(day):
@@ -89,7 +89,7 @@ class DoneIds:
     """Which remote tasks were dealt with, on whatever day."""
 
     def __init__(self, records: Any) -> None:
-        self._names = {path.name for day in _days(records) for path in _listed(day)}
+        self._names = {path.name for day in _listed(records / FOLDER) for path in _listed(day)}
 
     def __contains__(self, task_id: object) -> bool:
         return f"{_stem(str(task_id))}.json" in self._names
@@ -99,14 +99,6 @@ def _stem(task_id: str) -> str:
     return file_name("{task_id}", task_id, 0)
 
 
-def _days(records: Any) -> Iterable[Any]:
-    return _listed(records / FOLDER)
-
-
 def _listed(folder: Any) -> list[Any]:
-    """Return what lies in a folder, sorted; nothing where there is none. Files that are being written are left out."""
-    try:
-        paths = list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted((path for path in paths if not path.name.endswith(".part")), key=lambda path: str(path.name))
+    """Return what lies in a folder, sorted; files that are being written are left out."""
+    return sorted((path for path in list_folder(folder) if not path.name.endswith(".part")), key=lambda path: path.name)

@@ -22,6 +22,14 @@ def make_folder(path: Any) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def list_folder(path: Any) -> list[Any]:
+    """Return what lies in a folder, nothing where there is none: a prefix without keys is none."""
+    try:
+        return list(path.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 @contextlib.contextmanager
 def whole_file(path: Any) -> Iterator[BinaryIO]:
     """Give a file to write, which others see once the block ends well, in place of what was there; or never."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, BinaryIO, Protocol
@@ -148,8 +148,6 @@ class RecordPath(Protocol):
     @property
     def parent(self) -> Any: ...
 
-    def exists(self) -> bool: ...
-
     def open(self, mode: str) -> BinaryIO: ...
 
 
@@ -198,6 +196,18 @@ class NoRecords:
 
     def save(self, record: Record) -> None:
         pass
+
+
+def load_each(named: Iterable[tuple[str, Records]]) -> Iterator[tuple[str, Record | ApiFault]]:
+    """Yield the records that are there, by name; in place of one that cannot be read the fault that says why."""
+    for name, records in named:
+        try:
+            record = records.load()
+        except ApiFault as fault:
+            yield name, fault
+        else:
+            if record is not None:
+                yield name, record
 
 
 def _parse(value: object, place: str) -> Record:

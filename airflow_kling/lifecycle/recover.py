@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from airflow_kling.api.faults import ApiFault, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
 from airflow_kling.api.redact import reason_of
 from airflow_kling.lifecycle.client import Client
+from airflow_kling.lifecycle.files import list_folder
 from airflow_kling.lifecycle.lookup import CannotTell, look_up
-from airflow_kling.lifecycle.record import FileRecords, Record, Stage
+from airflow_kling.lifecycle.record import FileRecords, Record, Stage, load_each
 from airflow_kling.lifecycle.submit import RESULT_LIFETIME
 
 DAY = 86_400.0
@@ -57,21 +59,9 @@ class Finding:
 
 
 def read_records(folder: Any) -> Iterator[tuple[str, Record | ApiFault]]:
-    """
-    Yield the records of a folder, each with its name; in place of one that cannot be read the fault that says why.
-    """
-    try:
-        paths = sorted((path for path in folder.iterdir() if path.name.endswith(".json")), key=str)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for path in paths:
-        try:
-            record = FileRecords(path).load()
-        except ApiFault as fault:
-            yield path.name, fault
-        else:
-            if record is not None:
-                yield path.name, record
+    """Return the records of a folder, as :func:`~airflow_kling.lifecycle.record.load_each` tells them."""
+    paths = sorted((path for path in list_folder(folder) if path.name.endswith(".json")), key=str)
+    return load_each((path.name, FileRecords(path)) for path in paths)
 
 
 class Recovery:
@@ -113,41 +103,36 @@ class Recovery:
                 record = record.earlier
 
     def _find(self, record: Record) -> Finding:
-        fate, text, task, manifest = self._fate(record)
-        task_id = task.task_id if task else record.task_id or ""
-        units = task.units if task else None
-        return Finding(fate, record.external_task_id, text, task_id, record, manifest, units)
-
-    def _fate(self, record: Record) -> tuple[Fate, str, Task | None, dict[str, Any] | None]:
+        found = partial(_finding, record)
         age = self._now() - record.at
         if record.stage is Stage.REFUSED:
-            return Fate.NOTHING_MADE, "the create was refused", None, None
+            return found(Fate.NOTHING_MADE, "the create was refused")
         if record.task_id and record.task_id in self._collected:
-            return Fate.COLLECTED, "its run, or an earlier recovery, has dealt with it", None, None
+            return found(Fate.COLLECTED, "its run, or an earlier recovery, has dealt with it")
         if age < self._min_age:
-            return Fate.YOUNG, "its own run may still collect it", None, None
+            return found(Fate.YOUNG, "its own run may still collect it")
         if age > RESULT_LIFETIME + MARGIN:
-            return Fate.EXPIRED, f"submitted {age / DAY:.0f} days ago; results are kept for about 30", None, None
+            return found(Fate.EXPIRED, f"submitted {age / DAY:.0f} days ago; results are kept for about 30")
         if not record.family:
-            return Fate.UNCLEAR, "the record does not name its family, so it cannot be asked for", None, None
+            return found(Fate.UNCLEAR, "the record does not name its family, so it cannot be asked for")
         if record.kling_conn_id in self._broken:
-            return Fate.UNCLEAR, self._broken[record.kling_conn_id], None, None
+            return found(Fate.UNCLEAR, self._broken[record.kling_conn_id])
         try:
             task = self._ask(record)
         except CannotTell:
             what = "a task may exist: the create's end is not known, and the gateway cannot be asked by our id"
-            return Fate.UNCLEAR, f"{what}; look for that id in its console", None, None
+            return found(Fate.UNCLEAR, f"{what}; look for that id in its console")
         except ApiFault as fault:
             if (
                 fault.info.kind is FaultKind.NOT_FOUND
                 and self._client_for(record.kling_conn_id).account.lookup_by_external_id
             ):
-                return Fate.EXPIRED, f"the account does not know it any more: {fault}", None, None
-            return Fate.UNCLEAR, self._noted(record, str(fault), whole=fault.info.kind in _NO_MORE), None, None
+                return found(Fate.EXPIRED, f"the account does not know it any more: {fault}")
+            return found(Fate.UNCLEAR, self._noted(record, str(fault), whole=fault.info.kind in _NO_MORE))
         except Exception as error:  # a connection that is gone, or whatever a secrets backend raises
-            return Fate.UNCLEAR, self._noted(record, reason_of(error), whole=True), None, None
+            return found(Fate.UNCLEAR, self._noted(record, reason_of(error), whole=True))
         if task is None:
-            return Fate.NOTHING_MADE, "the create never arrived: the account knows no such id", None, None
+            return found(Fate.NOTHING_MADE, "the create never arrived: the account knows no such id")
         return self._judge(task, record)
 
     def _ask(self, record: Record) -> Task | None:
@@ -156,23 +141,31 @@ class Recovery:
             return client.get_task(record.task_id, record.family)
         return look_up(client, record.family, record.external_task_id, record.at, now=self._now, sleep=self._sleep)
 
-    def _judge(self, task: Task, record: Record) -> tuple[Fate, str, Task | None, dict[str, Any] | None]:
+    def _judge(self, task: Task, record: Record) -> Finding:
+        found = partial(_finding, record, task=task)
         if task.task_id in self._collected:
-            return Fate.COLLECTED, "its run, or an earlier recovery, has dealt with it", task, None
+            return found(Fate.COLLECTED, "its run, or an earlier recovery, has dealt with it")
         if not task.status.ended:
-            return Fate.RUNNING, f"it is {task.status.value} and will be billed when it ends", task, None
+            return found(Fate.RUNNING, f"it is {task.status.value} and will be billed when it ends")
         if task.status is TaskStatus.FAILED:
-            return Fate.FAILED, task.message or "the API gives no reason", task, None
+            return found(Fate.FAILED, task.message or "the API gives no reason")
         try:
             manifest = self._store(task, record)
         except Exception as error:  # whatever a download or a storage raises: the others are collected all the same
-            return Fate.UNCLEAR, f"it succeeded, but could not be stored: {reason_of(error)}", task, None
+            return found(Fate.UNCLEAR, f"it succeeded, but could not be stored: {reason_of(error)}")
         units = "units not told" if task.units is None else f"{task.units:g} units"
         places = ", ".join(row["uri"] for row in manifest["outputs"] if row["uri"])
-        return Fate.RECOVERED, f"{units}, stored: {places}", task, manifest
+        return found(Fate.RECOVERED, f"{units}, stored: {places}", manifest=manifest)
 
     def _noted(self, record: Record, text: str, *, whole: bool) -> str:
         text = f"asking {record.kling_conn_id} failed: {text}"
         if whole:
             self._broken[record.kling_conn_id] = text
         return text
+
+
+def _finding(
+    record: Record, fate: Fate, text: str, task: Task | None = None, manifest: dict[str, Any] | None = None
+) -> Finding:
+    task_id = task.task_id if task else record.task_id or ""
+    return Finding(fate, record.external_task_id, text, task_id, record, manifest, task.units if task else None)
