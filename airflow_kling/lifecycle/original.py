@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_kling.api.checks import MAX_IMAGE_BYTES, is_url
@@ -69,7 +70,8 @@ def read_original(
     """
     name = str(image).strip()
     if not isinstance(image, Mapping) and not is_url(name):
-        data = _read(open_path(name), name)
+        with reading(open_path(name), name) as stream:
+            data = _gathered(iter(partial(stream.read, _STEP), b""), name)
         encoded = base64.b64encode(data).decode("ascii") if len(data) <= MAX_IMAGE_BYTES else ""
         return _original(data, Source(encoded, source_of_content(hashlib.sha256(data).hexdigest())), name)
     source = resolve()
@@ -85,15 +87,12 @@ def fetch_original(source: Source, fetch: Fetch, name: str, formats: tuple[str, 
     :param name: How messages call it; a link may be a signed one, and is never shown.
     :param formats: Which are allowed; what Kling does not take is made a JPG before it is sent.
     """
-    data = io.BytesIO()
     try:
-        for chunk in fetch(source.image):
-            data.write(chunk)
-            _check_weight(data.tell(), name)
+        data = _gathered(fetch(source.image), name)
     except ApiFault as fault:
         hint = "Nothing was sent for it. A retry reads it again"
         raise fault.replace(message=f"{name}: {fault.info.message}", hint=hint, created=Created.NO) from None
-    return _original(data.getvalue(), source, name, formats)
+    return _original(data, source, name, formats)
 
 
 def _original(data: bytes, source: Source, name: str, formats: tuple[str, ...] = TAKEN) -> Original:
@@ -104,16 +103,11 @@ def _original(data: bytes, source: Source, name: str, formats: tuple[str, ...] =
     return Original(data, upright_size(stream, name, formats), source, as_it_is, name)
 
 
-def _read(path: Openable, name: str) -> bytes:
-    with reading(path, name) as stream:
-        content = io.BytesIO()
-        while chunk := stream.read(_STEP):
-            content.write(chunk)
-            _check_weight(content.tell(), name)
-        return content.getvalue()
-
-
-def _check_weight(size: int, name: str) -> None:
-    if size > MAX_SOURCE_BYTES:
-        limit = f"at most {MAX_SOURCE_BYTES:,} bytes (50 MB)"
-        raise InputFault("image", f"{name} of more than that", limit, "make it smaller")
+def _gathered(chunks: Iterable[bytes], name: str) -> bytes:
+    data = io.BytesIO()
+    for chunk in chunks:
+        data.write(chunk)
+        if data.tell() > MAX_SOURCE_BYTES:
+            limit = f"at most {MAX_SOURCE_BYTES:,} bytes (50 MB)"
+            raise InputFault("image", f"{name} of more than that", limit, "make it smaller")
+    return data.getvalue()
