@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.checks import is_url
@@ -23,22 +24,16 @@ if TYPE_CHECKING:
     from airflow_kling.lifecycle.source import GetTask, OpenPath
 
 
+@dataclass(frozen=True, slots=True)
 class Sources(Source):
     """
     All that a request takes from elsewhere.
 
-    :param fields: By the wire's names, as they are sent.
     :param identity: What makes them these and no others: of all of them together.
+    :param fields: By the wire's names, as they are sent.
     """
 
-    __slots__ = ("fields",)
-
-    fields: Mapping[str, Any]
-
-    def __init__(self, fields: Mapping[str, Any], identity: str) -> None:
-        # Set so, for the class is frozen.
-        for name, value in (("image", fields.get("image") or ""), ("identity", identity), ("fields", fields)):
-            object.__setattr__(self, name, value)
+    fields: Mapping[str, Any] = field(repr=False, compare=False)
 
 
 def resolve_fields(
@@ -80,9 +75,8 @@ def resolve_fields(
 
     leaves = _walk("", path, fields, resolve)
     told = _walk("", path, leaves, lambda name, where, leaf: leaf.told)
-    return Sources(
-        _walk("", path, leaves, lambda name, where, leaf: leaf.sent), json.dumps(told, sort_keys=True, default=str)
-    )
+    sent = _walk("", path, leaves, lambda name, where, leaf: leaf.sent)
+    return Sources(sent.get("image") or "", json.dumps(told, sort_keys=True, default=str), sent)
 
 
 def check_sources(fields: Mapping[str, Any], is_known: Callable[[object], bool], path: str = "") -> None:
