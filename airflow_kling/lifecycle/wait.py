@@ -6,7 +6,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_kling.api.faults import ApiFault, FaultKind
@@ -112,7 +112,7 @@ class Wait:
         if task.status is TaskStatus.FAILED:
             return Decision(Outcome.FAILED, notes=notes, task=task)
         delay = self.poll_interval * (self._uniform(1 - JITTER, 1 + JITTER) if jitter else 1.0)
-        return self._sleep(delay, now, notes, task=task)
+        return self._sleep(Decision(Outcome.WAITING, delay, notes, task=task), now)
 
     def on_fault(self, fault: ApiFault, now: float, *, believed: bool = True) -> Decision:
         """
@@ -129,23 +129,15 @@ class Wait:
         note = (logging.WARNING, f"Kling task {self.task_id}: poll failed ({self._faults[kind]} of {budget}): {fault}")
         backoff = min(self.poll_interval * 2 ** (self._faults.total() - 1), max(MAX_BACKOFF, self.poll_interval))
         delay = max(backoff * self._uniform(1 - JITTER, 1 + JITTER), fault.info.retry_after or 0.0)
-        return self._sleep(delay, now, (note,), reread_key=kind is FaultKind.AUTH, fault=fault)
+        reread_key = kind is FaultKind.AUTH
+        return self._sleep(Decision(Outcome.WAITING, delay, (note,), reread_key, fault=fault), now)
 
-    def _sleep(
-        self,
-        delay: float,
-        now: float,
-        notes: tuple[tuple[int, str], ...],
-        *,
-        reread_key: bool = False,
-        task: Task | None = None,
-        fault: ApiFault | None = None,
-    ) -> Decision:
+    def _sleep(self, decision: Decision, now: float) -> Decision:
         left = self.deadline - now
         if left <= 0:
-            return Decision(Outcome.TIMED_OUT, notes=notes, task=task)
+            return Decision(Outcome.TIMED_OUT, notes=decision.notes, task=decision.task)
         # A last poll at the deadline itself: the task may have ended since.
-        return Decision(Outcome.WAITING, min(delay, left), notes, reread_key, task, fault)
+        return replace(decision, delay=min(decision.delay, left))
 
     def _notes(self, task: Task) -> tuple[tuple[int, str], ...]:
         status = task.status.value
