@@ -42,7 +42,6 @@ SIGNATURES: tuple[tuple[re.Pattern[bytes], OutputKind, str], ...] = (
 
 
 Fetch = Callable[[str], Iterator[bytes]]
-Renew = Callable[[], Task]
 #: Given a whole download, returns the bytes to store in its place, or None to keep it.
 Edit = Callable[[BinaryIO, Output], bytes | None]
 
@@ -75,7 +74,7 @@ def collect(
     directory: Any,
     fetch: Fetch,
     *,
-    renew: Renew | None = None,
+    renew: Callable[[], Task] | None = None,
     name: str = DEFAULT_NAME,
     max_bytes: int = MAX_OUTPUT_BYTES,
     edit: Edit | None = None,
@@ -97,16 +96,20 @@ def collect(
     _refuse_twins(name, names.values())
     make_folder(directory)
     outputs = {output.index: output for output in task.outputs}
+
+    def store(index: int) -> Stored:
+        return _store(task, outputs[index], directory, names[index], fetch, max_bytes, edit)
+
     stored = {}
-    for index, file_stem in names.items():
+    for index in names:
         try:
-            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes, edit)
+            stored[index] = store(index)
         except ApiFault as fault:
             if renew is None or fault.info.http_status not in EXPIRED_STATUSES:
                 raise
             outputs |= {output.index: output for output in renew().outputs}
             renew = None
-            stored[index] = _store(task, outputs[index], directory, file_stem, fetch, max_bytes, edit)
+            stored[index] = store(index)
     return stored
 
 
@@ -258,16 +261,11 @@ def _refuse_twins(template: str, names: Collection[str]) -> None:
 
 
 def _output_row(output: Output, stored: Stored | None) -> dict[str, Any]:
-    return {
-        "index": output.index,
-        "kind": output.kind.value,
-        "uri": stored.uri if stored else None,
-        "width": stored.width if stored else None,
-        "height": stored.height if stored else None,
-        "duration": stored.duration if output.duration is None and stored else output.duration,
-        "size_bytes": stored.size_bytes if stored else None,
-        "sha256": stored.sha256 if stored else None,
-    } | ({"edited": True} if stored and stored.edited else {})
+    names = ("uri", "width", "height", "duration", "size_bytes", "sha256")
+    row = {"index": output.index, "kind": output.kind.value} | {name: getattr(stored, name, None) for name in names}
+    if output.duration is not None:
+        row["duration"] = output.duration
+    return row | ({"edited": True} if stored and stored.edited else {})
 
 
 def _store(
@@ -297,7 +295,9 @@ def _bounded(chunks: Iterable[bytes], task: Task, output: Output, max_bytes: int
     for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
-            raise _too_large(task, output, max_bytes)
+            message = f"output {output.index} of task {task.task_id} has more than {max_bytes:,} bytes"
+            hint = "The task is paid; its links live for about 30 days"
+            raise ApiFault(FaultInfo(FaultKind.SERVER, message, hint=hint))
         yield chunk
 
 
@@ -317,16 +317,6 @@ def _write(directory: Any, name: str, chunks: Iterable[bytes], output: Output) -
             size += len(chunk)
     look = _probe(path, output.kind)
     return Stored(str(path), look.width, look.height, size, digest.hexdigest(), duration=look.duration)
-
-
-def _too_large(task: Task, output: Output, max_bytes: int) -> ApiFault:
-    return ApiFault(
-        FaultInfo(
-            FaultKind.SERVER,
-            f"output {output.index} of task {task.task_id} has more than {max_bytes:,} bytes",
-            hint="The task is paid; its links live for about 30 days",
-        )
-    )
 
 
 def _ending(first: bytes, task: Task, output: Output) -> str:
