@@ -12,6 +12,7 @@ from typing import Any
 from airflow_kling.api.faults import ApiFault, Created, FaultKind
 from airflow_kling.api.models import Task, TaskStatus
 from airflow_kling.lifecycle.batch_quota import Quota
+from airflow_kling.lifecycle.submit import is_pressure
 from airflow_kling.lifecycle.wait import Decision, Outcome, Wait
 
 AHEAD = 16
@@ -89,11 +90,6 @@ class Pace:
         """Take note of how long a task took."""
         self._seconds.append(seconds)
 
-    @property
-    def seconds(self) -> float | None:
-        """How long tasks take; None where none has ended."""
-        return sum(self._seconds) / len(self._seconds) if self._seconds else None
-
     def next(self, last: float, oldest: float) -> float:
         """
         Return when to ask.
@@ -131,7 +127,7 @@ class Budget:
         self._reserved: dict[str, float] = {}
         self._known: dict[str, float] = {}
         self._renewed: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def text(self) -> str:
@@ -148,7 +144,7 @@ class Budget:
         with self._lock:
             if picture.key in self._renewed:
                 return True
-            self._renew(picture.key)
+            self.renew(picture.key)
             fits = self._set_aside(picture, fits=self._fits(picture))
             if not fits:
                 self._renewed.discard(picture.key)
@@ -166,12 +162,16 @@ class Budget:
     def renew(self, key: str) -> None:
         """Let what a picture has cost so far stay spent: what it costs from now on comes on top."""
         with self._lock:
-            self._renew(key)
+            if key not in self._renewed:
+                self._renewed.add(key)
+                self._known.pop(key, None)
+                self.spent += self._reserved.pop(key, 0.0)
 
     def reserve(self, key: str, units: float | None) -> None:
         """Set the price of a picture aside, unless it is known what it cost."""
         with self._lock:
-            self._reserve(key, units)
+            if key not in self._known:
+                self._reserved[key] = units or 0.0
 
     def release(self, key: str, units: float) -> None:
         """Take note of what a picture cost in the end."""
@@ -180,20 +180,10 @@ class Budget:
             self.spent += units - self._known.get(key, 0.0)
             self._known[key] = units
 
-    def _reserve(self, key: str, units: float | None) -> None:
-        if key not in self._known:
-            self._reserved[key] = units or 0.0
-
     def _set_aside(self, picture: Picture, *, fits: bool) -> bool:
         if fits:
-            self._reserve(picture.key, picture.units)
+            self.reserve(picture.key, picture.units)
         return fits
-
-    def _renew(self, key: str) -> None:
-        if key not in self._renewed:
-            self._renewed.add(key)
-            self._known.pop(key, None)
-            self.spent += self._reserved.pop(key, 0.0)
 
     def _fits(self, picture: Picture) -> bool:
         if self.units is None:
@@ -330,7 +320,7 @@ class Batch:
         self._leave(picture, keep_weight=True)
         info = fault.info
         picture.begun = picture.begun or info.created is Created.MAY_EXIST
-        if info.kind in (FaultKind.CONCURRENCY, FaultKind.RATE) and info.created is Created.NO:
+        if is_pressure(fault):
             picture.rejoins = False  # there was none: it waits for a slot as the others do
             note = self.quota.busy if info.kind is FaultKind.CONCURRENCY else self.quota.too_fast
             note(self._held, info.retry_after, now)

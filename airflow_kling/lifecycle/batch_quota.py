@@ -88,10 +88,6 @@ class Quota:
         self.paused_until = now + max(self._pause, retry_after or 0.0)
         self._pause = min(MAX_PAUSE, self._pause * 2)
 
-    def resume(self, pressure: Pressure) -> None:
-        """Go on with a wait that was carried over a deferral."""
-        self.pressure = pressure
-
     def _starve(self, retry_after: float | None, now: float) -> None:
         if now < self.paused_until:
             return

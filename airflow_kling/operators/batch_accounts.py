@@ -42,11 +42,11 @@ class Accounts:
     """
 
     def __init__(self, conn_ids: Iterable[str], family: str) -> None:
-        self._conn_ids = tuple(dict.fromkeys(conn_ids))
-        self._hooks = {conn_id: KlingHook(conn_id) for conn_id in self._conn_ids}
+        #: In their order.
+        self.conn_ids = tuple(dict.fromkeys(conn_ids))
+        self._hooks = {conn_id: KlingHook(conn_id) for conn_id in self.conn_ids}
         for hook in self._hooks.values():
             hook.new_client()
-        self._fetches = {conn_id: hook.fetch for conn_id, hook in self._hooks.items()}
         self._family = family
         self._local = threading.local()
         self._list_closed = dict[str, float]()
@@ -62,12 +62,7 @@ class Accounts:
                 with suppress(Exception):  # whatever looking it up raises
                     hook = KlingHook(conn_id)
                     hook.new_client()
-                    self._hooks[conn_id], self._fetches[conn_id] = hook, hook.fetch
-
-    @property
-    def conn_ids(self) -> tuple[str, ...]:
-        """The connections, in their order."""
-        return self._conn_ids
+                    self._hooks[conn_id] = hook
 
     def account(self, conn_id: str) -> Account:
         """Return where requests of a connection go."""
@@ -75,7 +70,7 @@ class Accounts:
 
     def fetch(self, conn_id: str) -> Fetch:
         """Return what gives the bytes behind a URL."""
-        return self._fetches[conn_id]
+        return self._hooks[conn_id].fetch
 
     def client(self, conn_id: str) -> SyncClient:
         """Return this thread's own client of an account."""

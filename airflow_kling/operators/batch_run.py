@@ -53,7 +53,7 @@ class BatchRun:
         self.process = Process(operator, context)
         quota = Quota(operator.max_concurrency, operator.submit_timeout)
         if pressure.attempts:
-            quota.resume(pressure)
+            quota.pressure = pressure
         self._resumed = bool(event or pressure.attempts)
         outcome = event.get("outcome") if event else Outcome.SUCCEEDED.value
         # A tail that was not waited for to its end is asked for here, for it would be deferred in vain.
