@@ -261,11 +261,9 @@ class Polls:
 
     def on_task(self, ask: Ask, task: Task, now: float, wall: float) -> Told:
         """Decide after the answer for a single task."""
-        self._asked -= 1
         self._streak = 0
         self._width = min(self._width + 1, WIDTH)
-        target = self._targets.get(ask.task_id)
-        return [] if target is None else self._tell([target], lambda wait: wait.on_task(task, wall), now)
+        return self._tell(self._answered(ask), lambda wait: wait.on_task(task, wall), now)
 
     def on_fault(self, ask: Ask, fault: ApiFault, now: float, wall: float, *, believed: bool) -> Told:
         """
@@ -273,10 +271,9 @@ class Polls:
 
         :param believed: Whether the gateway's "not found" is to be believed.
         """
-        self._asked -= 1
-        target = self._targets.get(ask.task_id)
-        intervals = [waiter.wait.poll_interval for waiter in target.waiters] if target else []
-        told = self._tell([target] if target else [], lambda wait: wait.on_fault(fault, wall, believed=believed), now)
+        targets = self._answered(ask)
+        intervals = [waiter.wait.poll_interval for target in targets for waiter in target.waiters]
+        told = self._tell(targets, lambda wait: wait.on_fault(fault, wall, believed=believed), now)
         kind = fault.info.kind
         if kind in _TOO_FAST:
             self._width = max(self._width // 2, 1)
@@ -346,9 +343,7 @@ class Polls:
 
     def on_refusal(self, ask: Ask, fault: ApiFault) -> Told:
         """End the waits for a single task that cannot be asked for."""
-        self._asked -= 1
-        target = self._targets.get(ask.task_id)
-        return [] if target is None else self.refuse(list(target.waiters), fault)
+        return self.refuse([waiter for target in self._answered(ask) for waiter in target.waiters], fault)
 
     def on_unreadable(self, fault: ApiFault, now: float, wall: float) -> Told:
         """Tell all who are due that there is nobody to ask."""
@@ -363,6 +358,12 @@ class Polls:
         return told
 
     # -- who is asked for how --------------------------------------------------------------------------------------
+
+    def _answered(self, ask: Ask) -> list[_Target]:
+        """Take note that a single task was asked for; returns it, unless nobody waits for it any more."""
+        self._asked -= 1
+        target = self._targets.get(ask.task_id)
+        return [] if target is None else [target]
 
     def _put(self, waiter: Waiter, due: float) -> None:
         waiter.due = due

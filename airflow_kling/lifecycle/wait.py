@@ -140,10 +140,8 @@ class Wait:
         return replace(decision, delay=min(decision.delay, left))
 
     def _notes(self, task: Task) -> tuple[tuple[int, str], ...]:
-        status = task.status.value
-        notes = [(logging.DEBUG, f"Kling task {self.task_id} is {status}")]
-        if task.status is not self._status:
-            notes = [(logging.INFO, f"Kling task {self.task_id} is {status}")]
+        level = logging.DEBUG if task.status is self._status else logging.INFO
+        notes = [(level, f"Kling task {self.task_id} is {task.status.value}")]
         word = task.status_word
         if task.status is TaskStatus.PROCESSING and word and word not in self._odd_words | {"processing"}:
             self._odd_words.add(word)
