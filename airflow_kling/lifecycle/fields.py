@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.checks import is_url
+from airflow_kling.api.rules import PICTURE_FIELDS
+from airflow_kling.lifecycle.fingerprint import source_of_url
 from airflow_kling.lifecycle.source import (
     MAX_URL,
     Source,
@@ -56,7 +59,6 @@ def resolve_fields(
     :param path: Name of the parameter that holds the fields, if they are not parameters themselves.
     :raises InputFault: for what Kling would refuse, or what cannot be found.
     """
-    import json
 
     def resolve(name: str, where: str, value: Any) -> _Leaf:
         index = (indexes or {}).get(name, 0)
@@ -110,8 +112,6 @@ def unsigned_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_picture_field(name: str) -> bool:
     """Return whether a field of that name holds a picture: ``image``, ``mask``, ``human_image`` and the like."""
-    from airflow_kling.api.rules import PICTURE_FIELDS
-
     return name in PICTURE_FIELDS or name == "mask" or name.endswith("_image")
 
 
@@ -149,8 +149,6 @@ def _walk(name: str, path: str, value: Any, visit: Callable[[str, str, Any], Any
 
 
 def _unsigned(value: Any) -> Any:
-    from airflow_kling.lifecycle.fingerprint import source_of_url
-
     is_link = isinstance(value, str) and is_url(value) and not any(sign.isspace() for sign in value)
     return source_of_url(value) if is_link else value
 

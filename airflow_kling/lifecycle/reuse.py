@@ -5,19 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 from airflow_kling.lifecycle.collect import without_links
 from airflow_kling.lifecycle.files import write_whole
 from airflow_kling.lifecycle.record import RecordPath
 
 _STEP = 1 << 20
-
-
-class Readable(Protocol):
-    """A stored file."""
-
-    def open(self, mode: str) -> BinaryIO: ...
 
 
 def remember_made(path: RecordPath, manifest: Mapping[str, Any], now: float) -> None:
@@ -31,7 +25,7 @@ def remember_made(path: RecordPath, manifest: Mapping[str, Any], now: float) -> 
 
 
 def find_made(
-    path: RecordPath, max_age: float, now: float, open_path: Callable[[str], Readable]
+    path: RecordPath, max_age: float, now: float, open_path: Callable[[str], RecordPath]
 ) -> dict[str, Any] | None:
     """
     Return the manifest of an earlier run, None where there is none that is young enough and whole.
@@ -50,7 +44,7 @@ def find_made(
     return manifest if whole else None
 
 
-def _is_whole(path: Readable, sha256: str) -> bool:
+def _is_whole(path: RecordPath, sha256: str) -> bool:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_STEP):

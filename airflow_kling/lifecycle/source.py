@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_kling.api.checks import is_url
+from airflow_kling.api.families import get_family
 from airflow_kling.api.inputs import InputFault
+from airflow_kling.api.rules import check_video_id
+from airflow_kling.lifecycle.fingerprint import source_of_content, source_of_task, source_of_url
 
 if TYPE_CHECKING:
     from airflow_kling.api.models import Output, Task
@@ -53,8 +56,6 @@ def resolve_image(
         return resolve_output(image, get_task=get_task, open_path=open_path, index=index, field=field)
     name = str(image).strip()
     if is_url(name):
-        from airflow_kling.lifecycle.fingerprint import source_of_url
-
         return Source(name, source_of_url(name))
     return _of_file(name, open_path, field)
 
@@ -72,7 +73,7 @@ def resolve_video(video: object, *, get_task: GetTask, index: int = 0, field: st
     output = _output(video, get_task, index, field)
     if not output.id:
         raise InputFault(field, f"output {index} of task {video['task_id']}", "a clip with an id", "Kling gave it none")
-    return Source(output.id, _told(video, index))
+    return Source(output.id, source_of_task(video["task_id"], index))
 
 
 def resolve_output(
@@ -90,7 +91,7 @@ def resolve_output(
         return _of_file(str(row["uri"]), open_path, field)
     if manifest["task_id"] is None:
         raise InputFault(field, f"output {index} of a manifest without a task", "a stored one", "choose another")
-    return Source(_output(manifest, get_task, index, field).url, _told(manifest, index))
+    return Source(_output(manifest, get_task, index, field).url, source_of_task(manifest["task_id"], index))
 
 
 def is_manifest(value: object) -> bool:
@@ -124,8 +125,6 @@ def check_video_source(video: object, field: str = "video_id") -> None:
 
     :raises InputFault: with what to give instead.
     """
-    from airflow_kling.api.rules import check_video_id
-
     if not isinstance(video, Mapping):
         _check_rendered(str(video).strip(), field)
         check_video_id(field, video)
@@ -149,8 +148,6 @@ def check_manifest(manifest: Mapping[str, Any], field: str, advice: str = _ADVIC
 
 
 def _check_kind(manifest: Mapping[str, Any], kind: str, field: str, advice: str) -> None:
-    from airflow_kling.api.families import get_family
-
     if get_family(manifest["family"]).kind != kind:
         raise InputFault(field, f"the manifest of a task of {manifest['family']}", f"that of a {_NOUNS[kind]}", advice)
 
@@ -179,7 +176,6 @@ def _rows(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _of_file(name: str, open_path: OpenPath, field: str) -> Source:
-    from airflow_kling.lifecycle.fingerprint import source_of_content
     from airflow_kling.media.picture import read_picture
 
     try:
@@ -187,12 +183,6 @@ def _of_file(name: str, open_path: OpenPath, field: str) -> Source:
     except InputFault as fault:
         raise InputFault(field, fault.value, fault.limit, fault.advice) from None
     return Source(picture.base64, source_of_content(picture.sha256))
-
-
-def _told(manifest: Mapping[str, Any], index: int) -> str:
-    from airflow_kling.lifecycle.fingerprint import source_of_task
-
-    return source_of_task(manifest["task_id"], index)
 
 
 def _output(manifest: Mapping[str, Any], get_task: GetTask, index: int, field: str) -> Output:
