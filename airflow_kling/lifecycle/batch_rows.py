@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -106,26 +106,17 @@ def _of_name(name: str, open_path: Callable[[str], Any]) -> Found:
         raise InputFault(
             "images", "a rendered list", "the list itself", "pass operator.output, or set render_template_as_native_obj"
         )
-    if is_url(name):
-        return iter([(None, name)])
-    if lowered.endswith(MANIFESTS):
+    if not is_url(name) and lowered.endswith(MANIFESTS):
         return _of_manifest(name, open_path)
-    if lowered.endswith(ENDINGS):
+    if is_url(name) or lowered.endswith(ENDINGS):
         return iter([(None, name)])
     return _of_folder(name, open_path)
 
 
 def _of_folder(name: str, open_path: Callable[[str], Any]) -> Found:
     path = open_path(name)
-    try:
+    with _readable(name, "folder", " or prefix"):
         listed = path.fs.ls(path.path, detail=True)
-    except FileNotFoundError:
-        raise InputFault(
-            "images", name, "an existing folder or prefix", "check the place, as the worker sees it"
-        ) from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputFault("images", name, f"a readable folder ({reason})", "check its permissions") from None
     files = [
         (str(row["name"]).rstrip("/").rpartition("/")[2], row)
         for row in listed
@@ -136,27 +127,33 @@ def _of_folder(name: str, open_path: Callable[[str], Any]) -> Found:
         yield stamp_of(row), f"{name.rstrip('/')}/{base}"
 
 
+@contextmanager
+def _readable(name: str, noun: str, or_else: str = "") -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        advice = "check the place, as the worker sees it"
+        raise InputFault("images", name, f"an existing {noun}{or_else}", advice) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputFault("images", name, f"a readable {noun} ({reason})", "check its permissions") from None
+
+
 def stamp_of(info: Mapping[str, Any]) -> str:
     """
     Return what changes when a file does, empty where the storage tells nothing.
 
     :param info: Of a listing.
     """
-    changed = next(
-        (info[name] for name in ("ETag", "etag", "mtime", "LastModified", "updated") if info.get(name)), None
-    )
+    names = ("ETag", "etag", "mtime", "LastModified", "updated")
+    changed = next((info[name] for name in names if info.get(name)), None)
     return "" if changed is None else f"{info.get('size')}:{changed}"
 
 
 def _of_manifest(name: str, open_path: Callable[[str], Any]) -> Found:
     try:
-        with open_path(name).open("rb") as file:
+        with _readable(name, "manifest"), open_path(name).open("rb") as file:
             text = file.read().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputFault("images", name, "an existing manifest", "check the place, as the worker sees it") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputFault("images", name, f"a readable manifest ({reason})", "check its permissions") from None
     except UnicodeDecodeError:
         raise InputFault("images", name, "a manifest in UTF-8", "save it as such") from None
     folder = name.rpartition("/")[0] if "/" in name else "."
