@@ -53,6 +53,8 @@ class KlingBatchOperator(KlingTaskBaseOperator):
     """
 
     row_fields: ClassVar[Sequence[str]] = ()
+    #: What shows in the results, too, and is the same for all rows.
+    other_fields: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class KlingBatchOperator(KlingTaskBaseOperator):
 
     def settings(self) -> Mapping[str, Any]:
         """Return what shows in the results, the pictures apart."""
-        return {name: getattr(self, name) for name in self.row_fields} | {"extra_body": self.extra_body}
+        return {name: getattr(self, name) for name in (*self.row_fields, *self.other_fields, "extra_body")}
 
     def estimate(self) -> str:
         """Return how many pictures there are; reads none of them, sends nothing."""
@@ -149,6 +151,7 @@ class KlingExpandBatchOperator(KlingBatchOperator, KlingExpandImageOperator):
     """
 
     row_fields = (*SIDES, *SHAPES, "anchor", "fit", "prompt", "n")
+    other_fields = ("max_crop", "for_video", "preserve_original", "watermark", "image_index")
     template_fields: Sequence[str] = (
         "images",
         *(name for name in KlingExpandImageOperator.template_fields if name != "image"),
@@ -158,10 +161,6 @@ class KlingExpandBatchOperator(KlingBatchOperator, KlingExpandImageOperator):
         if not any(name in own for name in (*SIDES, *SHAPES)):
             return dict(own)
         return dict.fromkeys(SIDES, 0) | dict.fromkeys(SHAPES) | dict(own)
-
-    def settings(self) -> Mapping[str, Any]:
-        names = ("max_crop", "for_video", "preserve_original", "watermark", "image_index")
-        return {**super().settings(), **{name: getattr(self, name) for name in names}}
 
 
 class KlingImageToVideoBatchOperator(KlingBatchOperator, KlingImageToVideoOperator):
@@ -175,14 +174,11 @@ class KlingImageToVideoBatchOperator(KlingBatchOperator, KlingImageToVideoOperat
     """
 
     row_fields = tuple(name for name in FIELDS[IMAGE_TO_VIDEO] if name not in _NOT_FOR_ROWS)
+    other_fields = ("watermark", "multi_shot", "image_index")
     template_fields: Sequence[str] = (
         "images",
         *(name for name in KlingImageToVideoOperator.template_fields if name != "image"),
     )
-
-    def settings(self) -> Mapping[str, Any]:
-        names = ("watermark", "multi_shot", "image_index")
-        return {**super().settings(), **{name: getattr(self, name) for name in names}}
 
 
 def _check_number(field: str, value: Any, least: float, most: float | None, *, whole: bool = False) -> Any:
