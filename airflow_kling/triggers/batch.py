@@ -6,17 +6,18 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from airflow_kling.api.redact import reason_of
+from airflow_kling.triggers.kling import KlingBaseTrigger
 
 if TYPE_CHECKING:
     from airflow_kling.lifecycle.wait import Outcome
 
 
-class KlingBatchTrigger(BaseTrigger):
+class KlingBatchTrigger(KlingBaseTrigger):
     """
     Poll the tasks that a batch has left until all have ended, the deadline passes, or they cannot be watched.
 
@@ -35,10 +36,6 @@ class KlingBatchTrigger(BaseTrigger):
         self.family = family
         self.poll_interval = poll_interval
         self.deadline = deadline
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("tail", "family", "poll_interval", "deadline")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         from airflow_kling.lifecycle.wait import Outcome

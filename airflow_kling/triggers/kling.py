@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,15 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 
-class KlingTaskTrigger(BaseTrigger):
+class KlingBaseTrigger(BaseTrigger):
+    """A trigger that keeps its arguments under their names."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        names = inspect.signature(type(self)).parameters
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+
+
+class KlingTaskTrigger(KlingBaseTrigger):
     """
     Wait until a task ends, its deadline passes, or it cannot be watched any longer.
 
@@ -43,10 +52,6 @@ class KlingTaskTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.called_back = called_back
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("kling_task_id", "family", "kling_conn_id", "poll_interval", "deadline", "called_back")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         from airflow_kling.api.faults import api_fault_from_input
@@ -86,7 +91,7 @@ class KlingTaskTrigger(BaseTrigger):
         self.log.log(level, "%s", text(self.kling_task_id, self.family))
 
 
-class KlingSlotTrigger(BaseTrigger):
+class KlingSlotTrigger(KlingBaseTrigger):
     """
     Wait until a create that the account was too busy for is worth another attempt.
 
@@ -107,10 +112,6 @@ class KlingSlotTrigger(BaseTrigger):
         self.since = since
         self.deadline = deadline
         self.attempts = attempts
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("kling_conn_id", "until", "since", "deadline", "attempts")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         from airflow_kling.triggers import slots
