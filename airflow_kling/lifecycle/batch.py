@@ -76,11 +76,7 @@ class Picture:
 
 
 class Pace:
-    """
-    When to ask next: learnt from how long tasks take.
-
-    :param poll_interval: Seconds between polls, at most.
-    """
+    """When to ask next: learnt from how long tasks take."""
 
     def __init__(self, poll_interval: float) -> None:
         self._most = poll_interval

@@ -20,7 +20,6 @@ def note_done(journal: Journal, tasks: Sequence[Task], outputs: int, at: float) 
     Remember with the next commit that remote tasks ended and were dealt with: those of one picture.
 
     :param tasks: In their order; what the earlier ones cost is the last one's.
-    :param outputs: How many files were made of the last one.
     :param at: Seconds since the epoch.
     """
     *parts, last = tasks
@@ -46,7 +45,6 @@ def find_journals(records: Any, since: float) -> Iterator[tuple[str, Journal | A
     """
     Yield the journals of batches, each with its batch's id; in place of one that cannot be read why.
 
-    :param records: The folder of the records, of any storage.
     :param since: Seconds since the epoch: those that nothing was written to since are left out.
     """
     for path in sorted((path for path in list_folder(records) if "." not in path.name), key=str):

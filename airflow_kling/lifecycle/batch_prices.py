@@ -68,7 +68,6 @@ class Charges:
     Takes note of what a create costs that is about to be sent, or refuses it; used by several threads.
 
     :param journal: What is remembered; a price is stored with the next commit, which is that of the create's intent.
-    :param settings: Tells the parameters of this run.
     :param epoch: Number of tries before the user's last clear.
     """
 

@@ -61,7 +61,6 @@ class Verdict:
     """
     How a batch ends.
 
-    :param failed: Whether too few pictures were made.
     :param passing: Whether a retry can make more of them.
     :param text: What happened, what is billed, what a retry will do.
     """
@@ -112,11 +111,7 @@ def row_of_end(end: End, timeout: float, paid: Sequence[Task] = ()) -> dict[str,
 
 
 def row_of_stop(picture: Picture, family: str, *, sending: bool = False) -> dict[str, Any]:
-    """
-    Return what is kept of a picture that the batch's stop leaves as it is.
-
-    :param sending: Whether its create is under way.
-    """
+    """Return what is kept of a picture that the batch's stop leaves as it is."""
     cost = cost_of(picture.made.tasks)
     if picture.task is not None:
         task_id, conn_id = picture.task.task_id, picture.kling_conn_id

@@ -78,7 +78,6 @@ def read_rows(images: object, *, open_path: Callable[[str], Any], fields: Iterab
     Return what the parameter names, in a stable order.
 
     :param images: Folder or prefix, list, manifest's file, or what another Kling operator returned.
-    :param fields: Parameters that a row may have for itself.
     :raises InputFault: for what is no source of pictures at all, and for one without any.
     """
     known = frozenset(fields)
@@ -140,11 +139,7 @@ def _readable(name: str, noun: str, or_else: str = "") -> Iterator[None]:
 
 
 def stamp_of(info: Mapping[str, Any]) -> str:
-    """
-    Return what changes when a file does, empty where the storage tells nothing.
-
-    :param info: Of a listing.
-    """
+    """Return what changes when a file does, empty where the storage tells nothing."""
     names = ("ETag", "etag", "mtime", "LastModified", "updated")
     changed = next((info[name] for name in names if info.get(name)), None)
     return "" if changed is None else f"{info.get('size')}:{changed}"

@@ -63,7 +63,6 @@ def read_original(
     """
     Return the picture that a parameter names.
 
-    :param image: URL, path, storage URI, or manifest.
     :param resolve: Gives the link or base64 of a URL or a manifest.
     :raises InputFault: for a picture that is missing, damaged, of another type, or of more than 50 MB.
     :raises ApiFault: where it cannot be downloaded.

@@ -48,7 +48,6 @@ def resolve_image(
 
     :param image: URL, path, storage URI, or manifest.
     :param get_task: Asks a connection for a task: connection id, task id, family.
-    :param index: Which output of the other task.
     :raises InputFault: for a picture that Kling would refuse, or that cannot be found.
     """
     check_image_source(image, field)

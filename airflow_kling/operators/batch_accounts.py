@@ -37,8 +37,6 @@ class Accounts:
     All connections of a batch.
 
     They are read here, in the main thread; one that cannot be used is refused before anything is sent.
-
-    :param conn_ids: The connection, and those to fall back to.
     """
 
     def __init__(self, conn_ids: Iterable[str], family: str) -> None:

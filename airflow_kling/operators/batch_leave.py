@@ -19,7 +19,6 @@ def defer_if_idle(process: Process, batch: Batch, now: float, *, more: bool, tol
     Defer, and not return, if that is worth it.
 
     :param process: Of the batch, whose threads do nothing.
-    :param more: Whether rows are left to read.
     :param told: Tells how far it is.
     """
     quota = batch.quota

@@ -44,11 +44,7 @@ class Process:
         self.results_path = self.place / f"{self.id}.jsonl"
 
     def open(self, *, resumed: bool) -> None:
-        """
-        Take the journal over, and refuse what would fail at the end.
-
-        :param resumed: Whether an earlier process of this try left a journal.
-        """
+        """Take the journal over, and refuse what would fail at the end."""
         push_batch_links(self.context, self.operator.output_path)
         check_writable(self.place)
         # Before all that may fail: a later try then knows that this one sent nothing.

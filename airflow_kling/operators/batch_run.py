@@ -15,12 +15,7 @@ from airflow_kling.hooks.storage import storage_path
 from airflow_kling.lifecycle.batch import Batch, Budget
 from airflow_kling.lifecycle.batch_prices import charge_known
 from airflow_kling.lifecycle.batch_quota import Quota
-from airflow_kling.lifecycle.batch_results import (
-    Progress,
-    Results,
-    not_begun,
-    row_of_stop,
-)
+from airflow_kling.lifecycle.batch_results import Progress, Results, not_begun, row_of_stop
 from airflow_kling.lifecycle.batch_rows import Row, read_rows
 from airflow_kling.lifecycle.wait import Outcome
 from airflow_kling.operators.batch_end import commit_last, conclude

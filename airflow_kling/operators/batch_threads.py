@@ -48,11 +48,7 @@ class Threads:
         self._answers.put(answer)
 
     def answer(self, seconds: float) -> None:
-        """
-        Deal with the answers that are there.
-
-        :param seconds: To wait for the first, if there is none.
-        """
+        """Deal with the answers that are there."""
         with suppress(queue.Empty):
             self._answers.get(timeout=seconds)()
             while True:

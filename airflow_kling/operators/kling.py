@@ -5,11 +5,7 @@ from airflow_kling.operators.collect import KlingCollectOperator
 from airflow_kling.operators.expand import KlingExpandImageOperator
 from airflow_kling.operators.image import KlingGenerateImageOperator
 from airflow_kling.operators.task import KlingTaskOperator
-from airflow_kling.operators.video import (
-    KlingExtendVideoOperator,
-    KlingImageToVideoOperator,
-    KlingTextToVideoOperator,
-)
+from airflow_kling.operators.video import KlingExtendVideoOperator, KlingImageToVideoOperator, KlingTextToVideoOperator
 
 __all__ = [
     "KlingCollectOperator",

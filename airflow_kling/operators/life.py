@@ -107,11 +107,7 @@ class KlingTaskLife(BaseOperator):
         return push(context, self.outlets, made)
 
     def submit(self, context: Mapping[str, Any], work: Work, pressure: Pressure, number: int = 0) -> Submitted:
-        """
-        Submit, and wait for a free slot as long as it takes: deferred, or in this worker's slot.
-
-        :param number: Of the remote task, where there are several.
-        """
+        """Submit, and wait for a free slot as long as it takes: deferred, or in this worker's slot."""
         from airflow_kling.api.faults import ApiFault
         from airflow_kling.exceptions import errors_for
         from airflow_kling.lifecycle.submit import Submission, is_pressure

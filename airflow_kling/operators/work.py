@@ -45,7 +45,6 @@ def make_work(
 
     :param step: What its remote task is made of; by default the operator itself.
     :param number: Of the step, from 0.
-    :param source_size: Width and height in pixels that a reframing was planned for.
     """
     made_of, conn_id = step or operator, operator.kling_conn_id
 
@@ -84,7 +83,6 @@ def work_of(
     Return what one remote task is to make once.
 
     :param build: Makes the request that is then sent, of what gives the source, and the id that we chose.
-    :param number: Of the step, see :func:`~airflow_kling.operators.instance.external_id_of`.
     """
     source = cache(step.read_source)
 
@@ -111,7 +109,6 @@ def read_image(image: object, kling_conn_id: str, index: int = 0) -> Source:
     """
     Return the picture that an operator's parameter names.
 
-    :param image: URL, path, storage URI, or manifest.
     :param kling_conn_id: The connection to ask for a task whose manifest names none.
     """
     return resolve_image(image, get_task=_getter(kling_conn_id), open_path=storage_path, index=index)

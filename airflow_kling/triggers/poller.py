@@ -76,11 +76,7 @@ class Seat:
 
 @contextmanager
 def seat(kling_conn_id: str, family: str, wait: Wait, loud: int) -> Iterator[Seat]:
-    """
-    Give a seat with the poller of this event loop, connection and family; the last one who leaves ends it.
-
-    :param loud: The least level of notes to be woken for.
-    """
+    """Give a seat with the poller of this event loop, connection and family; the last one who leaves ends it."""
     of_loop = _pollers.setdefault(asyncio.get_running_loop(), {})
     key = (kling_conn_id, family)
     if key not in of_loop or of_loop[key].ended:
