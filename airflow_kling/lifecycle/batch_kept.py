@@ -50,7 +50,7 @@ def find_journals(records: Any, since: float) -> Iterator[tuple[str, Journal | A
     for path in sorted((path for path in list_folder(records) if "." not in path.name), key=str):
         try:
             segments = [each for each in list_folder(path) if each.name.endswith(SUFFIX)]
-            if not segments or max(_changed(each) for each in segments) < since:
+            if not segments or max(float(each.stat().st_mtime) for each in segments) < since:
                 continue
             journal = Journal(path)
             journal.look()
@@ -75,7 +75,3 @@ def entries_of(journal: Journal) -> Iterator[Entry]:
         if "part_of" not in row:
             at = datetime.fromtimestamp(row["at"], UTC)
             yield Entry(task_id, at, dag_id, row["outputs"], row["units"], row["family"], row["failed"])
-
-
-def _changed(path: Any) -> float:
-    return float(path.stat().st_mtime)

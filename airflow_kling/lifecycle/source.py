@@ -24,7 +24,6 @@ MAX_URL = 8192
 _ADVICE = "give an https URL, a path, a storage URI such as s3://conn@bucket/key, or another Kling operator's output"
 _VIDEO_ADVICE = "give the id of a clip, or the output of another Kling operator that makes one"
 _NOUNS = {"image": "picture", "video": "clip"}
-_NO_BASE64 = "operators take no base64, for a template field is shown in the UI; "
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +166,8 @@ def no_data(text: str, field: str, limit: str) -> InputFault:
 
     :param text: The data, which is not shown.
     """
-    return InputFault(field, f"{len(text):,} characters of data", limit, _NO_BASE64 + _ADVICE)
+    advice = f"operators take no base64, for a template field is shown in the UI; {_ADVICE}"
+    return InputFault(field, f"{len(text):,} characters of data", limit, advice)
 
 
 def _rows(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -27,7 +27,6 @@ RUNS = 3
 RESEND_DELAYS = (2.0, 4.0)
 """Seconds before a create is sent again, once it is known that the last one made nothing."""
 
-_PRESSURE = (FaultKind.RATE, FaultKind.CONCURRENCY)
 _LOOK_UP_HINT = "No other was sent. The next try, or a clear, looks again before it sends one"
 _STOPPED = "an earlier try was stopped between sending the create and knowing its end"
 
@@ -424,7 +423,7 @@ class _Changed(Exception):
 
 def is_pressure(fault: ApiFault) -> bool:
     """Return whether a create was refused because the account is busy: nothing was made, and waiting helps."""
-    return fault.info.kind in _PRESSURE and fault.info.created is Created.NO
+    return fault.info.kind in (FaultKind.RATE, FaultKind.CONCURRENCY) and fault.info.created is Created.NO
 
 
 def _standing(record: Record) -> Record | None:

@@ -180,12 +180,9 @@ def _keep_failed(records: Any, finding: Finding) -> None:
 
 def _line(finding: Finding) -> str:
     task = f"Kling task {finding.task_id}" if finding.task_id else "Kling task"
-    return f"{task} (id {finding.external_id}{_whose(finding)}): {finding.fate}: {finding.text}"
-
-
-def _whose(finding: Finding) -> str:
     origin = finding.record.origin if finding.record else {}
-    return f", of {origin.get('dag_id')}.{origin.get('task_id')}, run {origin.get('run_id')}" if origin else ""
+    whose = f", of {origin.get('dag_id')}.{origin.get('task_id')}, run {origin.get('run_id')}" if origin else ""
+    return f"{task} (id {finding.external_id}{whose}): {finding.fate}: {finding.text}"
 
 
 def _row(finding: Finding) -> dict[str, Any]:

@@ -62,12 +62,9 @@ def records_of(operator: KlingTaskBaseOperator, context: Mapping[str, Any], numb
         return FileRecords(path, survive_clear=bool(record_path()))
     if "task_state_store" in context:
         keeps = AIRFLOW == (3, 3)
-        return StateStoreRecords(context["task_state_store"], _record_key(number), survive_clear=keeps)
+        key = f"{RECORD_KEY}_{number}" if number else RECORD_KEY
+        return StateStoreRecords(context["task_state_store"], key, survive_clear=keeps)
     return NoRecords()
-
-
-def _record_key(number: int) -> str:
-    return f"{RECORD_KEY}_{number}" if number else RECORD_KEY
 
 
 def reused(operator: KlingTaskBaseOperator, work: Work) -> dict[str, Any] | None:
