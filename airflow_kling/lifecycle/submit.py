@@ -414,7 +414,8 @@ def estimate_text(request: TaskRequest) -> str:
     """Return what a request will cost by Kling's price list, in words."""
     if request.units is None or request.price is None:
         return "no list price is known"
-    return f"about {request.units:g} units, ${request.price:.3f} at Kling's list price"
+    unit = "unit" if request.units == 1 else "units"
+    return f"{request.units:g} {unit}, ${request.price:.3f} at Kling's list price"
 
 
 class _Changed(Exception):

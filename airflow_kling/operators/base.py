@@ -163,7 +163,11 @@ class KlingTaskBaseOperator(KlingTaskLife):
 
     def estimate(self) -> str:
         """Return what the task would take and cost, in words; reads the source, sends nothing."""
-        return _price_text(self.build_request(self.read_source(), None))
+        from airflow_kling.lifecycle.submit import estimate_text
+
+        request = self.build_request(self.read_source(), None)
+        slots = f"{request.slots} slot{'s' if request.slots > 1 else ''} of the account"
+        return f"{request.family.name}: {slots}, {estimate_text(request)}. Nothing was sent, and nothing was paid"
 
     def dry_run(self) -> None:
         """Log the rendered fields, and what the task would take and cost; nothing is sent."""
@@ -182,14 +186,6 @@ def name_of(source: object) -> str:
         return str(source.get("task_id") or "stored picture")
     text = str(source)
     return (text.partition("?")[0].rstrip("/").rpartition("/")[2] or text)[:NAME_LENGTH]
-
-
-def _price_text(request: TaskRequest) -> str:
-    slots = f"{request.slots} slot{'s' if request.slots > 1 else ''} of the account"
-    if request.units is None:
-        return f"{request.family.name}: {slots}; no list price is known. Nothing was sent, and nothing was paid"
-    price = f"{request.units:g} units, ${request.price:.3f} at Kling's list price"
-    return f"{request.family.name}: {slots}, {price}. Nothing was sent, and nothing was paid"
 
 
 def _check_conn_ids(conn_ids: object) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class KlingBatchOperator(KlingTaskBaseOperator):
         self.images = images
         self.max_concurrency = _check_number("max_concurrency", max_concurrency, 1, None, whole=True)
         self.budget = _check_number("budget", budget, 0, None)
-        self.min_success_ratio = _check_number("min_success_ratio", min_success_ratio, 0, 1) or 0.0
+        self.min_success_ratio = _check_number("min_success_ratio", min_success_ratio, 0, 1, optional=False)
         if not self.output_path:
             raise InputFault("output_path", self.output_path, "given", "results and the batch's memory are kept there")
         if not self.wait_for_completion:
@@ -181,11 +181,13 @@ class KlingImageToVideoBatchOperator(KlingBatchOperator, KlingImageToVideoOperat
     )
 
 
-def _check_number(field: str, value: Any, least: float, most: float | None, *, whole: bool = False) -> Any:
-    if value is None:
+def _check_number(
+    field: str, value: Any, least: float, most: float | None, *, whole: bool = False, optional: bool = True
+) -> Any:
+    if value is None and optional:
         return None
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value
-    if not fits or (most is not None and value > most) or (whole and value != int(value)):
+    if not fits or (most is not None and value > most) or (whole and value % 1 != 0):
         limit = f"{'a whole number' if whole else 'a number'} from {least:g}" + (f" to {most:g}" if most else "")
         raise InputFault(field, value, limit, "correct it, or leave it out")
     return value

@@ -510,9 +510,11 @@ def test_a_full_disk_stops_cleanly_and_a_retry_goes_on(account, folder, tmp_path
     [
         ({"max_concurrency": 0}, "max_concurrency=0: must be a whole number from 1"),
         ({"max_concurrency": 1.5}, "whole number"),
+        ({"max_concurrency": float("inf")}, "whole number"),
         ({"budget": -1}, "budget=-1"),
         ({"budget": True}, "budget=True"),
         ({"min_success_ratio": 1.1}, "from 0 to 1"),
+        ({"min_success_ratio": None}, "from 0 to 1"),
         ({"output_path": None}, "output_path"),
         ({"output_name": "same"}, "task_id"),
         ({"wait_for_completion": False}, "wait_for_completion"),

@@ -84,7 +84,7 @@ def test_an_operator_counts_submission_and_success(serve, connect, sleeps, conte
         "Kling task T1 is succeeded",
         f"Kling task T1 collected: 1 image(s), 8 units, 24 s, stored in {tmp_path / 'out'}",
     ]
-    assert lines[0].endswith(": about 8 units, $0.028 at Kling's list price")
+    assert lines[0].endswith(": 8 units, $0.028 at Kling's list price")
     text = told.text + json.dumps(kept) + str([row[3] for row in stats])
     assert [secret for secret in SECRETS if secret in text] == []
 

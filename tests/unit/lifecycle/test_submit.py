@@ -1057,7 +1057,7 @@ REJOINED = "Kling task T1 (image-expansion) rejoined, it is submitted; no other 
 
 
 def submitted(external_id):
-    price = "about 8 units, $0.028 at Kling's list price"
+    price = "8 units, $0.028 at Kling's list price"
     return f"Kling task T1 (image-expansion) submitted to kling, external id {external_id}: {price}"
 
 
@@ -1296,7 +1296,8 @@ def test_record_that_others_keep_writing_is_given_up(run, caplog):
 @pytest.mark.parametrize(
     ("units", "price", "told"),
     [
-        (8.0, 0.028, "about 8 units, $0.028 at Kling's list price"),
+        (8.0, 0.028, "8 units, $0.028 at Kling's list price"),
+        (1.0, 0.14, "1 unit, $0.140 at Kling's list price"),
         (None, 0.028, "no list price is known"),
         (8.0, None, "no list price is known"),
     ],
