@@ -21,11 +21,7 @@ _ADVICE = {"for_video=False": "--no-video", 'fit="crop"': "--fit crop", 'fit="au
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the command's arguments.
-
-    :param parser: Of the command or sub-command.
-    """
+    """Add the command's arguments."""
     parser.description = (
         "Show how a picture would be reframed: its crop, the passes of expansion with their ratios, the estimated size "
         "and the price. Nothing is sent to Kling, and nothing is paid."
@@ -58,11 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """
-    Print a plan; returns the exit code, 2 for bad input.
-
-    :param arguments: Parsed arguments of :func:`add_arguments`.
-    """
+    """Print a plan; returns the exit code, 2 for bad input."""
     photo = Path(arguments.photo).expanduser()
     try:
         plan = _plan(photo, _target(arguments))

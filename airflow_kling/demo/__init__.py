@@ -6,11 +6,7 @@ import argparse
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """
-    Run the demo; returns its exit code.
-
-    :param arguments: What the command line said.
-    """
+    """Run the demo; returns its exit code."""
     from airflow_kling.demo import show
 
     return show.run(arguments)

@@ -46,11 +46,7 @@ def environment(connection: str) -> dict[str, str]:
 
 
 def ui_environment(port: int) -> dict[str, str]:
-    """
-    Return what makes the UI answer on that loopback port, to anybody who can reach it.
-
-    :param port: A free port.
-    """
+    """Return what makes the UI answer on that loopback port, to anybody who can reach it."""
     address = f"http://127.0.0.1:{port}"
     return {
         "AIRFLOW__API__HOST": "127.0.0.1",

@@ -26,11 +26,7 @@ class Order:
     """
     A picture and what it shall become.
 
-    :param image: Where the picture lies.
-    :param data: The file.
     :param ending: Of a copy's name, by its type.
-    :param plan: The way to what is wanted.
-    :param prompt: What the new canvas should show.
     """
 
     image: Path
@@ -52,7 +48,6 @@ def target_of(arguments: argparse.Namespace) -> Target:
     """
     Return what the picture shall become.
 
-    :param arguments: What the command line said.
     :raises InputFault: for what Kling, or a clip, does not allow.
     """
     check_prompt(arguments.prompt)
@@ -72,9 +67,6 @@ def order_of(target: Target, image: Path, prompt: str) -> Order:
     """
     Return the order for a picture.
 
-    :param target: What it shall become.
-    :param image: Where it lies.
-    :param prompt: What the new canvas should show.
     :raises InputFault: for a picture that is missing, damaged or of another type, or that cannot become that.
     """
     original = read_original(str(image), resolve=_unasked, open_path=Path, fetch=_unasked)  # type: ignore[arg-type]
@@ -86,11 +78,7 @@ def order_of(target: Target, image: Path, prompt: str) -> Order:
 
 
 def told(fault: InputFault) -> str:
-    """
-    Return a fault in the words of the command line.
-
-    :param fault: Of the operator's checks.
-    """
+    """Return a fault in the words of the command line."""
     advice = fault.advice.replace(_NO_VIDEO, "")
     return str(InputFault(_OPTIONS.get(fault.field, fault.field), fault.value, fault.limit, advice))
 

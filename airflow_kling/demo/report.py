@@ -31,10 +31,8 @@ class Report:
     """
     What came of a run.
 
-    :param order: What was asked for.
     :param expanded: Manifest of the expansion.
     :param filmed: Manifest of the clip.
-    :param out: Where everything lies.
     :param seconds: That it took, the start of Airflow included.
     """
 

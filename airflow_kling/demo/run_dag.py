@@ -13,7 +13,6 @@ def main(dag_id: str, conf: str, result_file: str) -> int:
     """
     Run the DAG once; returns 0 where the run succeeded.
 
-    :param dag_id: The DAG.
     :param conf: The run's configuration, JSON.
     :param result_file: Where the tasks' results go: a JSON object by task id.
     """

@@ -110,10 +110,7 @@ def contact_sheet(
     """
     Return the sheet's HTML; it names the files by their names alone, for they lie beside it.
 
-    :param title: Heading.
-    :param before: The picture that was sent.
-    :param after: What it became.
-    :param clip: MP4 made from that, if one was.
+    :param clip: MP4, if one was made.
     :param facts: Label and text of what was done.
     :param costs: Label and text of units and list prices.
     :param border: Where the old picture lies in the new one: left, top, width and height in the new one's pixels; may

@@ -39,11 +39,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """
-    Expand and film one picture, or run the whole Airflow UI until interrupted; returns the exit code.
-
-    :param arguments: What the command line said.
-    """
+    """Expand and film one picture, or run the whole Airflow UI until interrupted; returns the exit code."""
     out = Path(arguments.out).resolve()
     try:
         order = _order(arguments, out)

@@ -35,8 +35,6 @@ class Examination:
     """
     Asks one account.
 
-    :param conn_id: The connection's id.
-    :param account: Where to, and in whose name.
     :param ask: Sends a call and returns the answer as it came; raises ApiFault where none comes.
     :param clock: Seconds since the epoch.
     """
@@ -235,11 +233,7 @@ class Examination:
 
 
 def concurrency_of(packs: list[Pack]) -> dict[str, int]:
-    """
-    Return how many tasks an account may have in flight, by kind: the most of the packs in force.
-
-    :param packs: In force.
-    """
+    """Return how many tasks an account may have in flight, by kind: the most of the packs in force."""
     most: dict[str, int] = {}
     for pack in packs:
         if pack.kind and pack.concurrency:

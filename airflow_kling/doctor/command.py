@@ -24,11 +24,7 @@ DEFAULT_CONNECTION = "kling_default"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the command's arguments.
-
-    :param parser: Of the command or sub-command.
-    """
+    """Add the command's arguments."""
     parser.description = (
         "Look at connections and at this Airflow deployment, and say what is wrong and what to do. Only asks: nothing "
         "is created and nothing is paid. Exit code: 0 where no check failed (warnings and what is not known do not "
@@ -49,11 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """
-    Print what was found; returns the exit code.
-
-    :param arguments: Parsed arguments of :func:`add_arguments`.
-    """
+    """Print what was found; returns the exit code."""
     conn_ids = list(dict.fromkeys(arguments.conn_id or [DEFAULT_CONNECTION]))
     with _quiet():
         found = list(_findings(conn_ids, fix_pools=arguments.fix_pools))

@@ -22,7 +22,6 @@ class WantedPool:
     """
     A pool that bounds what is in flight.
 
-    :param name: Its name in the documentation.
     :param kind: Of the resource pack whose concurrency it is as large as.
     :param slots: How large to make it where no pack tells.
     """

@@ -25,10 +25,6 @@ class Finding:
     One line.
 
     :param subject: The connection, or ``airflow``.
-    :param check: What was looked at.
-    :param state: How that stands.
-    :param text: What was found.
-    :param advice: What to do, if anything.
     """
 
     subject: str
@@ -65,11 +61,7 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    """
-    Return the same for programs.
-
-    :param findings: All of them.
-    """
+    """Return the same for programs."""
     told = {"ok": not exit_code(findings), "checks": [asdict(finding) for finding in findings]}
     return json.dumps(told, indent=2)
 

@@ -32,9 +32,7 @@ def check_authorization(header: str | None, dialect: Dialect, settings: Emulator
     """
     Return the account that the header names.
 
-    :param header: The ``Authorization`` header.
     :param dialect: A gateway takes keys only, Kling signed tokens too.
-    :param settings: Which keys are accepted.
     :param now: Seconds since the epoch by the clock that clients sign with.
     :raises Refusal: with 1000-1004, or a gateway's error object.
     """

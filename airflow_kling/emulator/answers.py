@@ -78,7 +78,6 @@ def packs(rows: Sequence[tuple[str, float, float]], begins: int, ends: int, requ
     :param rows: Name, units bought and units left of each.
     :param begins: Unix milliseconds since which they are in force.
     :param ends: Unix milliseconds at which they expire.
-    :param request_id: Of the answer.
     """
     infos = [
         {

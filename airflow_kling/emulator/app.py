@@ -58,10 +58,6 @@ class Call:
     """
     One request on a family's route.
 
-    :param request: As it came.
-    :param dialect: Whose API it speaks.
-    :param family: What it is about.
-    :param request_id: Named in the answer.
     :param subject: What is known of it so far.
     """
 
@@ -77,11 +73,7 @@ class Call:
 
 
 class EmulatorApp:
-    """
-    The ASGI application; :meth:`close` ends it.
-
-    :param settings: How it behaves.
-    """
+    """The ASGI application; :meth:`close` ends it."""
 
     def __init__(self, settings: EmulatorSettings | None = None) -> None:
         self.state = EmulatorState(settings)

@@ -29,11 +29,7 @@ class _Followed:
 
 
 class Caller:
-    """
-    Follows tasks and posts their callbacks, in threads that begin with the first.
-
-    :param state: Where the tasks are, and where what was answered is noted.
-    """
+    """Follows tasks and posts their callbacks, in threads that begin with the first."""
 
     def __init__(self, state: EmulatorState) -> None:
         self._state = state
@@ -46,9 +42,7 @@ class Caller:
         """
         Post the callbacks of a task until it ends.
 
-        :param task_id: The task.
         :param url: On loopback.
-        :param body_of: Gives the callback's body.
         """
         with self._lock:
             self._followed.append(_Followed(task_id, url, body_of))

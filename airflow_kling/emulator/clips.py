@@ -42,8 +42,6 @@ def clip_size(width: int, height: int, mode: str) -> tuple[int, int]:
     """
     Return the size of a clip: the picture's aspect, as large as the mode allows, both sides even.
 
-    :param width: Of the picture.
-    :param height: Of the picture.
     :param mode: ``std``, ``pro`` or ``4k``.
     """
     longer, shorter = BOXES[mode]
@@ -54,20 +52,12 @@ def clip_size(width: int, height: int, mode: str) -> tuple[int, int]:
 
 
 def frame_count(seconds: int) -> int:
-    """
-    Return the frames of a clip: one more than the seconds hold, as the documents' "5.041" says of 5 seconds.
-
-    :param seconds: As asked for.
-    """
+    """Return the frames of a clip: one more than the seconds hold, as the documents' "5.041" says of 5 seconds."""
     return seconds * FRAMES_PER_SECOND + 1
 
 
 def duration_text(frames: int) -> str:
-    """
-    Return a clip's length as the answers say it: seconds, cut off after three digits.
-
-    :param frames: How many it has.
-    """
+    """Return a clip's length as the answers say it: seconds, cut off after three digits."""
     return f"{frames * 1000 // FRAMES_PER_SECOND / 1000:.3f}"
 
 
@@ -79,7 +69,6 @@ def camera_move(
 
     :param picture: RGB.
     :param size: Of the clip in pixels.
-    :param frames: How many.
     :param seed: Where the camera goes; any integer.
     :param tail: RGB picture that the second half turns into, and the last frame is.
     """
@@ -97,9 +86,6 @@ def continued(source: bytes, seconds: int, *, seed: int = 0) -> Iterator[Image.I
     """
     Yield the frames of a clip, and then those of a move on from its last one.
 
-    :param source: The clip.
-    :param seconds: To go on for.
-    :param seed: Where the camera goes.
     :raises ClipsUnavailable: without PyAV.
     """
     last = None
@@ -115,7 +101,6 @@ def write_clip(path: Path, frames: Iterable[Image.Image]) -> int:
     """
     Write an MP4: H.264 where PyAV has it, MPEG-4 elsewhere; 24 frames per second, yuv420p; return the number of frames.
 
-    :param path: File to write.
     :param frames: RGB pictures of one size, both sides even.
     :raises ClipsUnavailable: without PyAV.
     """
@@ -139,7 +124,6 @@ def read_frames(source: bytes) -> Iterator[Image.Image]:
     """
     Yield the frames of a clip as RGB pictures.
 
-    :param source: The file.
     :raises ClipsUnavailable: without PyAV.
     """
     with _load().open(io.BytesIO(source)) as container:

@@ -10,11 +10,7 @@ DEFAULT_PORT = 8790
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the command's arguments.
-
-    :param parser: Of the command or sub-command.
-    """
+    """Add the command's arguments."""
     defaults = EmulatorSettings()
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port, 0 for a free one (default: %(default)s)")
@@ -53,12 +49,7 @@ def settings_of(args: argparse.Namespace) -> EmulatorSettings:
 
 
 def run(args: argparse.Namespace) -> int:
-    """
-    Serve until Ctrl-C or SIGTERM.
-
-    :param args: Parsed arguments of :func:`add_arguments`.
-    :return: The process's exit code.
-    """
+    """Serve until Ctrl-C or SIGTERM."""
     try:
         from airflow_kling.emulator.server import serve
     except ModuleNotFoundError as error:
@@ -71,11 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """
-    Run the command.
-
-    :param arguments: Instead of the process's own.
-    """
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m airflow_kling.emulator", description="Kling's API on loopback")
     add_arguments(parser)
     return run(parser.parse_args(arguments))

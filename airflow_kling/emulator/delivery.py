@@ -47,8 +47,6 @@ class StalledResponse(Response):
     """
     Holds an answer back until the client leaves, the time is over or the emulator closes.
 
-    :param answer: Given late, if anybody is still there.
-    :param seconds: How long it is held back.
     :param closing: Set, from any thread, when the emulator closes.
     """
 
@@ -70,24 +68,14 @@ class StalledResponse(Response):
 
 
 class Delivery:
-    """
-    Delivers answers, through a fault where one was fired.
-
-    :param stall_seconds: How long a stalled answer is held back.
-    """
+    """Delivers answers, through a fault where one was fired."""
 
     def __init__(self, stall_seconds: float) -> None:
         self.closing = threading.Event()
         self._stall_seconds = stall_seconds
 
     def disturb(self, fault: Fault, answer: Response, request_id: str) -> Response:
-        """
-        Return what the client gets instead of the answer.
-
-        :param fault: What happens to it.
-        :param answer: What it would have been.
-        :param request_id: Of the request.
-        """
+        """Return what the client gets instead of the answer."""
         if fault.effect is Effect.STALL:
             return StalledResponse(answer, self._stall_seconds, self.closing)
         return _DISTURBANCES[fault.effect](fault, answer, request_id)

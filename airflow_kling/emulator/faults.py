@@ -59,8 +59,6 @@ class Fault:
     """
     One row of the table.
 
-    :param name: As rules and prompts name it.
-    :param effect: What it does.
     :param stage: When it comes in a create.
     :param places: Which requests it can meet.
     :param default_places: Which it meets where nothing is said.
@@ -122,14 +120,7 @@ _WORD = re.compile(r"\[emulator:([^\]@=]*)(?:@([^\]=]*))?(?:=([^\]]*))?\]")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """
-    What a request is about, as far as rules and counters need it.
-
-    :param account: Who asks.
-    :param external_task_id: The client's id.
-    :param prompt: The prompt of the task.
-    :param task_id: The task's id, once there is one.
-    """
+    """What a request is about, as far as rules and counters need it."""
 
     account: str = ""
     external_task_id: str | None = None
@@ -146,8 +137,6 @@ class FaultRule:
     """
     A fault and when to fire it.
 
-    :param fault: Which.
-    :param places: In which requests.
     :param times: How often still; None for always.
     :param probability: Of each chance taken, 0-1.
     :param match: Part of the external id or prompt of those it meets; None for all.
@@ -193,8 +182,6 @@ class PromptWord:
     """
     A fault that a prompt asks for.
 
-    :param fault: Which.
-    :param places: In which requests.
     :param times: How often; None for always.
     """
 
@@ -274,13 +261,7 @@ class FaultBook:
         return None
 
     def fire(self, place: Place, stages: Collection[Stage], subject: Subject) -> Fault | None:
-        """
-        Return the fault that meets a request, the prompt's before the rules', or None.
-
-        :param place: Kind of request.
-        :param stages: Which faults come into question now.
-        :param subject: What the request is about.
-        """
+        """Return the fault that meets a request, the prompt's before the rules', or None."""
         for word in prompt_words(subject.prompt):
             if place in word.places and word.fault.stage in stages and self._spend_word(word, place, subject):
                 return self._count(word.fault)

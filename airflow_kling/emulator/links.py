@@ -21,8 +21,6 @@ class Signer:
         Return the signed link of a file.
 
         :param base_url: Scheme and host, as the client reached them.
-        :param task_id: Whose file.
-        :param name: Its name.
         :param expires: Seconds since the epoch from which on it is refused.
         """
         end = str(int(expires))
@@ -33,8 +31,6 @@ class Signer:
         """
         Return whether a link's query belongs to that file and has not expired.
 
-        :param expires: As the query says.
-        :param signature: As the query says.
         :param now: Seconds since the epoch.
         """
         genuine = hmac.compare_digest(signature.encode(), self._signature(task_id, name, expires).encode())
@@ -49,7 +45,6 @@ def split_link(url: str, netloc: str) -> tuple[str, str, str, str] | None:
     """
     Return task id, name, ``Expires`` and ``Signature`` of a link to this emulator's results; None for other URLs.
 
-    :param url: Any URL.
     :param netloc: Host and port of this emulator, as the client reached it.
     """
     parts = urlsplit(url)

@@ -42,8 +42,6 @@ class Workplace:
     """
     Where and how the outputs of one task are made.
 
-    :param directory: For the files.
-    :param engine: See :func:`airflow_kling.emulator.pictures.expand`.
     :param seed: Of the first output; the next ones count up.
     :param wanted: Tells whether anybody still waits for them.
     """
@@ -116,11 +114,7 @@ MAKERS: dict[str, Maker] = {
 
 
 class Studio:
-    """
-    Makes outputs in the background, one task after the other, and tells the state.
-
-    :param state: Where tasks come from and outputs are reported.
-    """
+    """Makes outputs in the background, one task after the other, and tells the state."""
 
     def __init__(self, state: EmulatorState) -> None:
         self._state = state
@@ -135,7 +129,6 @@ class Studio:
         """
         Begin to make the outputs of a task.
 
-        :param accepted: The task.
         :param job: What to make them of; large sources wait on disk.
         """
         order, task_id = accepted.task.order, accepted.task.task_id

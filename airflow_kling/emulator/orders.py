@@ -15,13 +15,7 @@ class Order:
     """
     What is remembered of a create.
 
-    :param family: What is asked for.
-    :param n: Number of outputs.
-    :param external_task_id: The client's id; None where it gave none.
-    :param prompt: Its prompt; None where it gave none.
     :param watermark: Whether each output is wanted with a watermark too.
-    :param callback_url: Where it wants to be told.
-    :param note: What a reader of the ledger should know.
     :param mode: Of a clip; an extension has that of the clip that it extends.
     :param list_units: What it costs where the family has no one price per output.
     """
@@ -53,7 +47,6 @@ class Job:
     What is needed to make the outputs of an order, and forgotten afterwards.
 
     :param source: Bytes of the picture or clip to work on; none where it is made from text.
-    :param options: The family's own parameters.
     :param tail: Bytes of the picture that a clip is to end with.
     """
 
@@ -64,13 +57,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class FoundClip:
-    """
-    A clip of an earlier task.
-
-    :param path: Its file.
-    :param mode: As it was asked for.
-    :param seconds: Its length.
-    """
+    """A clip of an earlier task."""
 
     path: Path
     mode: str
@@ -83,10 +70,7 @@ class MadeOutput:
     One output of a task, on disk.
 
     :param name: Its name below the task's results.
-    :param path: Its file.
     :param fields: What the answer says of it besides the links, e.g. ``index``.
-    :param watermark_name: Name of the twin with a watermark.
-    :param watermark_path: Its file.
     """
 
     name: str

@@ -93,14 +93,8 @@ def expanded_size(
     width: int, height: int, up: float, down: float, left: float, right: float
 ) -> tuple[int, int, int, int]:
     """
-    Tell how large an expanded picture is and where in it the original lies.
+    Tell how large an expanded picture is and where in it the original lies; the ratios are those of :func:`expand`.
 
-    :param width: width of the original in pixels.
-    :param height: height of the original in pixels.
-    :param up: canvas added above, as a multiple of the height, 0 or more.
-    :param down: canvas added below, as a multiple of the height, 0 or more.
-    :param left: canvas added on the left, as a multiple of the width, 0 or more.
-    :param right: canvas added on the right, as a multiple of the width, 0 or more.
     :return: new width, new height, x offset and y offset of the original, in pixels.
     """
     frame = _frame(width, height, up, down, left, right)
@@ -148,7 +142,6 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     """
     Convert a picture of any mode to 8-bit RGB: transparency goes onto white, 16 bits are scaled down to 8.
 
-    :param picture: any Pillow mode.
     :return: an RGB picture; the same object if it already was one.
     """
     if picture.mode == "RGB" and "transparency" not in picture.info:
@@ -637,7 +630,6 @@ def sample_picture(width: int = 960, height: int = 1200) -> Image.Image:
 
     :param width: width in pixels, 100 or more.
     :param height: height in pixels, 100 or more.
-    :return: an RGB picture.
     """
     random = np.random.default_rng(7)
     horizon = round(HORIZON * height)
@@ -822,12 +814,9 @@ def before_after(
     """
     Set a picture and its expansion side by side, at the same scale, with the old border drawn into the new picture.
 
-    :param before: the original.
-    :param after: the expanded picture.
     :param border: where the original lies in the expanded picture: left, top, width and height in its pixels; may reach
         beyond it where a crop took something off.
     :param max_side: longest side of the comparison in pixels, 200 or more; it is never scaled up.
-    :return: an RGB picture.
     """
     left, top, width, height = border
     natural = (width + after.width, max(height, after.height))
@@ -895,12 +884,7 @@ def _write_caption(
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """
-    Encode a picture as PNG, for speed rather than size.
-
-    :param image: the picture, any mode that PNG knows.
-    :return: the file's bytes.
-    """
+    """Encode a picture as PNG, for speed rather than size."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

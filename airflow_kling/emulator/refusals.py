@@ -21,8 +21,6 @@ class Refusal(Exception):
     A request that is answered with a code instead of a task.
 
     :param code: Kling's code or a gateway's word; None where a gateway has no such route.
-    :param message: The words of the answer.
-    :param shape: How the answer says it.
     :param http_status: The documents' status of the code, unless given.
     """
 

@@ -63,15 +63,11 @@ class TaskView:
     """
     A task at one moment.
 
-    :param task_id: The emulator's id.
-    :param order: What was asked.
     :param word: The status as the wire says it.
-    :param message: Why it failed.
     :param created_at: Milliseconds.
     :param updated_at: Milliseconds.
     :param outputs: What it made; empty until it succeeded.
     :param expires: Seconds since the epoch at which its links end.
-    :param subject: What fault rules look at.
     """
 
     task_id: str
@@ -90,7 +86,6 @@ class Accepted:
     """
     A create that made a task.
 
-    :param task: The task.
     :param number: Counts the tasks from 1; starts again at a reset.
     :param needs_outputs: Whether outputs are to be made; not for tasks that an injected fault ends otherwise.
     :param fault: What keeps the client from learning of it, if anything does.
@@ -110,15 +105,11 @@ class CreateRow:
     :param at: Milliseconds.
     :param account: Who asked; None where that was not known.
     :param dialect: Prefix of the path.
-    :param family: Name of the family.
-    :param external_task_id: The client's id, if any was read.
-    :param task_id: The task that came of it, if any.
     :param outcome: ``accepted`` or ``refused``.
     :param code: Kling's code: 0 for accepted, None where no answer had one.
     :param n: Outputs asked for; 0 where that was not known.
     :param units: What it costs by the list price once it succeeds.
     :param fault: Names of the injected faults, joined by ``+``.
-    :param note: What a reader should know besides.
     """
 
     at: int
@@ -141,9 +132,6 @@ class DownloadRow:
     One download in the ledger.
 
     :param at: Milliseconds.
-    :param task_id: Whose result.
-    :param name: Which file.
-    :param http_status: The answer.
     :param authorization: Whether the client sent a key along, which it must not.
     """
 
@@ -160,8 +148,6 @@ class CallbackRow:
     One callback in the ledger.
 
     :param at: Milliseconds.
-    :param task_id: What it told of.
-    :param word: The status that it told.
     :param http_status: The answer; None where none came.
     """
 
@@ -193,11 +179,7 @@ class _Books:
 
 
 class EmulatorState:
-    """
-    What the emulator knows and decides.
-
-    :param settings: How it behaves.
-    """
+    """What the emulator knows and decides."""
 
     def __init__(self, settings: EmulatorSettings | None = None) -> None:
         self.settings = settings or EmulatorSettings()
@@ -212,9 +194,6 @@ class EmulatorState:
         """
         Accept a task, and write it into the ledger either way.
 
-        :param order: What is asked for.
-        :param account: Who asks.
-        :param dialect: How.
         :raises Refusal: for an external id that exists (1201), and where slots are lacking (1303).
         """
         with self._lock:
@@ -261,13 +240,8 @@ class EmulatorState:
         """
         Write a create that made no task into the ledger.
 
-        :param subject: What is known of it.
-        :param dialect: How it came.
-        :param family: What it asked for.
         :param code: What it was refused with; None where the answer had no code.
         :param n: Outputs asked for; 0 where that is not known.
-        :param fault: The injected fault, if it was one.
-        :param note: What a reader should know besides.
         """
         with self._lock:
             self._books.creates.append(
@@ -293,7 +267,6 @@ class EmulatorState:
 
         :param ident: Task id or external id.
         :param account: Who asks; others' tasks are unknown.
-        :param dialect: How.
         :param family: Of the route that was asked; tasks of others are unknown there.
         :raises Refusal: where there is none.
         """
@@ -311,10 +284,7 @@ class EmulatorState:
         """
         Return one page of an account's tasks, the newest first.
 
-        :param account: Whose.
-        :param family: Of which family.
         :param page: From 1.
-        :param page_size: Tasks per page.
         """
         with self._lock:
             self._settle()
@@ -349,7 +319,6 @@ class EmulatorState:
         Take the outputs of a task; it succeeds as soon as its latency has passed too.
 
         :param task_id: A task; one that a reset has forgotten is passed over.
-        :param outputs: What was made.
         """
         with self._lock:
             self._finish_making(task_id, tuple(outputs), None)
@@ -445,12 +414,7 @@ class EmulatorState:
             }
 
     def spent(self, account: str, kind: OutputKind) -> float:
-        """
-        Return the units that an account has spent on one kind of output.
-
-        :param account: Whose.
-        :param kind: Of what.
-        """
+        """Return the units that an account has spent on one kind of output."""
         with self._lock:
             self._settle()
             return self._books.spent[account, kind.value]

@@ -87,12 +87,7 @@ DEFAULT_IMAGE_MODEL = "kling-v3"
 
 
 class Reach(NamedTuple):
-    """
-    What a check can look up besides the body.
-
-    :param fetch: Pictures by URL.
-    :param find_clip: Clips by id.
-    """
+    """What a check can look up besides the body."""
 
     fetch: Fetch
     find_clip: FindClip
@@ -105,7 +100,6 @@ def decode_body(body: bytes, dialect: Dialect) -> dict[str, Any]:
     """
     Return the fields of a body, by their names in Kling's documents.
 
-    :param body: JSON.
     :param dialect: A gateway has spellings of its own.
     :raises Refusal: where it is no JSON object.
     """
@@ -124,10 +118,6 @@ def check_create(
     """
     Return what a create asks for.
 
-    :param family: The family of its route.
-    :param fields: Its body.
-    :param fetch: Reads pictures that are given as a URL.
-    :param find_clip: Finds clips that are given by their id.
     :raises Refusal: with 1200 or 1201, or 1203 for a family that is not emulated.
     """
     check = CHECKS.get(family.name)

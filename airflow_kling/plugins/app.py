@@ -92,11 +92,7 @@ RUN = "/dags/{dag_id}/runs/{run_id}"
 
 
 class Guard:
-    """
-    Refuses bodies, which no route takes; sets the headers of every answer; logs every refusal.
-
-    :param app: What it guards.
-    """
+    """Refuses bodies, which no route takes; sets the headers of every answer; logs every refusal."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -134,8 +134,6 @@ class Results:
     """
     The rows of a batch whose results file is open.
 
-    :param instance: The batch's.
-    :param index: Of the file.
     :param stream: The file, seekable.
     """
 
@@ -154,21 +152,11 @@ class Results:
         return self.index.count(self._instance.is_over)
 
     def page(self, group: str | None, first: int, last: int) -> list[Item]:
-        """
-        Return items, in their order.
-
-        :param group: Of these alone; None for all.
-        :param first: Position of the first in that.
-        :param last: Position after the last.
-        """
+        """Return items, in their order."""
         return [self._item(entry) for entry in self.index.find(self._instance.is_over, group)[first:last]]
 
     def made(self, remote_id: str) -> Item | None:
-        """
-        Return what a remote task made, None where it is none of these.
-
-        :param remote_id: Kling's id of it.
-        """
+        """Return what a remote task made, None where it is none of these."""
         entry = self.index.entries.get(remote_id)
         item = None if entry is None else self._item(entry)
         return item if item and item.output else None
@@ -214,8 +202,6 @@ def open_results(instance: Instance, roots: Sequence[Root]) -> Iterator[Results]
     """
     Open the results of a batch.
 
-    :param instance: The batch's.
-    :param roots: What may be read.
     :raises MediaFault: for what its own result does not name, and for what lies under no root.
     """
     if instance.batch is None or instance.batch.results is None:
@@ -235,7 +221,6 @@ def open_batches(
     Open the results of a run's batches; gives those that can be read, and why others cannot.
 
     :param instances: The run's, the most wanted first: of many batches only some are read.
-    :param roots: What may be read.
     """
     opened: dict[Key, Results] = {}
     reasons: dict[Key, str] = {}
@@ -255,11 +240,7 @@ def open_batches(
 
 
 def row_of(line: bytes) -> Manifest:
-    """
-    Return a row of a results file; nothing is believed of it.
-
-    :param line: As it stands there.
-    """
+    """Return a row of a results file; nothing is believed of it."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

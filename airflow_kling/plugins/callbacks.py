@@ -67,7 +67,6 @@ class Refusal(Exception):
     """
     A callback that is not taken.
 
-    :param status: Of the answer.
     :param reason: For the log; nothing that a stranger chose.
     """
 
@@ -88,7 +87,6 @@ class Tally:
         Count one.
 
         :param kind: One of few.
-        :param example: What this one was about.
         """
         if kind in self._counts:
             self._counts[kind] += 1
@@ -168,7 +166,6 @@ class Callbacks:
 
     :param secret: What the tokens were made with; without one there is no route.
     :param signing_secret: What Kling signs with; without one no signature is asked for.
-    :param looks: Looks at what they hint at.
     """
 
     def __init__(self, secret: str, signing_secret: str, looks: Looks) -> None:
@@ -277,11 +274,7 @@ def _check_signing(secret: str) -> None:
 
 
 def look(addressee: Addressee) -> bool:
-    """
-    Wake a task instance that waits for a Kling task, if that has ended; returns whether another look is worth it.
-
-    :param addressee: The task instance.
-    """
+    """Wake a task instance that waits for a Kling task, if that has ended; returns whether another look is worth it."""
     waiting = _waiting(addressee)
     if waiting is None:
         return False

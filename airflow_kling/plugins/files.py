@@ -40,7 +40,6 @@ class MediaFault(Exception):
     """
     A file that is not served.
 
-    :param reason: For the page's reader.
     :param status: 403 where it may not be served, 404 where it cannot be found, 415 where it is something else.
     """
 
@@ -105,7 +104,6 @@ def roots_of(text: str, dag_id: str) -> list[Root]:
     Return the roots that the files of a DAG's runs may lie under.
 
     :param text: See :func:`read_roots`; ``{dag_id}`` in it stands for the DAG.
-    :param dag_id: Of the request.
     :raises MediaFault: for an id that would lead to another folder than one of that name.
     """
     if DAG_ID not in text:
@@ -120,8 +118,6 @@ def open_media(uri: str, roots: Sequence[Root], *, hostname: str | None = None) 
     """
     Open a stored file.
 
-    :param uri: As a manifest names it.
-    :param roots: What may be served.
     :param hostname: The worker that wrote it, for what to say where a local file is not here.
     :raises MediaFault: for anything but a picture, clip or sound under a root.
     """
@@ -136,9 +132,6 @@ def open_stored(
     """
     Open a stored file of any kind; gives its stream, its size in bytes, and its tag as :class:`Opened` has it.
 
-    :param uri: As a result names it.
-    :param roots: What may be read.
-    :param hostname: The worker that wrote it, for what to say where a local file is not here.
     :raises MediaFault: for what lies under no root.
     """
     if not roots:

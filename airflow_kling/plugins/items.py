@@ -59,13 +59,9 @@ class Instance:
     :param map_index: -1 where the task is not mapped.
     :param state: Airflow's state; None before it is scheduled.
     :param label: Name of the mapped instance, if it has one.
-    :param hostname: The worker's.
     :param try_number: Of its last try.
     :param started_at: When its last try began.
-    :param ended_at: When that ended.
     :param remote_id: Kling's id of the task, as soon as it is known.
-    :param submitted_at: When that was.
-    :param rows: The manifests that it returned.
     :param batch: What it tells of many pictures, if it makes such.
     """
 
@@ -96,9 +92,6 @@ class Item:
     """
     One picture or clip, or a task instance that has none (yet).
 
-    :param instance: Where it comes from.
-    :param manifest: What tells of it.
-    :param output: Its row in that.
     :param key: Its address; the last two are -1 where there is nothing to serve.
     """
 
@@ -153,7 +146,6 @@ def row_group(status: str, over: bool) -> str:
     """
     Return the group of a batch's row.
 
-    :param status: Of the row.
     :param over: Whether the batch has ended for good.
     """
     if not over and status in (RowStatus.UNFINISHED.value, RowStatus.SKIPPED.value):
@@ -194,8 +186,6 @@ def items_of(instances: Iterable[Instance]) -> list[Item]:
     Return what is to be shown of a run, in the order of its instances.
 
     A task that one instance submitted and another watched or collected is shown once, by what was collected.
-
-    :param instances: The run's.
     """
     instances = list(instances)
     elsewhere = {row.get("task_id") for instance in instances for row in instance.rows if row["outputs"]}
@@ -255,11 +245,7 @@ class Rows(Section, Protocol):
 
 
 class Single:
-    """
-    What task instances made that are no batches.
-
-    :param items: All of it.
-    """
+    """What task instances made that are no batches."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = items
@@ -282,11 +268,7 @@ class Single:
 
 
 def summary(sections: Sequence[Section]) -> dict[str, Any]:
-    """
-    Return the run in numbers: how many of each group, units and price.
-
-    :param sections: All of the run's.
-    """
+    """Return the run in numbers: how many of each group, units and price."""
     counts: Counter[str] = Counter()
     for section in sections:
         counts.update(section.count())
@@ -305,10 +287,7 @@ def page_of(sections: Iterable[Section], group: str | None, offset: int, limit: 
     """
     Return a page of items.
 
-    :param sections: All that are to be shown.
     :param group: Of these items alone; None for all.
-    :param offset: Items before it.
-    :param limit: Most items of it.
     """
     page: list[Item] = []
     for section in sections:
@@ -365,9 +344,7 @@ def as_json(item: Item, fields: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """
     Return an item as the page wants it. No signed link, and no text longer than can be shown.
 
-    :param item: Any of the run.
     :param fields: The rendered fields of the task instance that submitted it.
-    :param run: All of it.
     """
     instance, manifest, output = item.instance, item.manifest, item.output
     task_id, map_index, _, at = item.key
@@ -417,7 +394,6 @@ class Run:
     """
     All that a run shows.
 
-    :param instances: Its task instances of ours.
     :param rows: The rows of its batches, by task and map index, as far as they can be read.
     :param reasons: Why those of others cannot.
     """
@@ -464,11 +440,7 @@ class Run:
         return [*sections, Single(together)]
 
     def batch(self, item: Item) -> dict[str, Any] | None:
-        """
-        Return how far a batch is, or what became of it, where its rows cannot be shown.
-
-        :param item: Any.
-        """
+        """Return how far a batch is, or what became of it, where its rows cannot be shown."""
         batch = item.instance.batch
         if batch is None or item.is_row:
             return None
@@ -483,11 +455,7 @@ class Run:
         }
 
     def source_of_row(self, item: Item) -> dict[str, Any] | None:
-        """
-        Return what a row of a batch was made of, as :meth:`source`.
-
-        :param item: The row.
-        """
+        """Return what a row of a batch was made of, as :meth:`source`."""
         name = item.manifest.get("source")
         if not isinstance(name, str) or not name:
             return None
@@ -501,18 +469,13 @@ class Run:
         return told
 
     def submitter(self, item: Item) -> Instance:
-        """
-        Return the task instance that submitted what another may have collected.
-
-        :param item: Any.
-        """
+        """Return the task instance that submitted what another may have collected."""
         return self._by.get(item.manifest.get("task_id"), item.instance)
 
     def source(self, item: Item, fields: Mapping[str, Any]) -> dict[str, Any] | None:
         """
         Return what an item was made of: how it is called, where it is served, and its border in the result.
 
-        :param item: Any.
         :param fields: The rendered fields of the task instance that submitted it.
         """
         image = fields.get("image")
@@ -550,11 +513,7 @@ class Run:
 
 
 def source_text(image: object) -> str | None:
-    """
-    Return how the page calls a source picture: never with a signature or a user.
-
-    :param image: The rendered ``image``.
-    """
+    """Return how the page calls a source picture: never with a signature or a user."""
     if isinstance(image, Mapping):
         return f"the result of remote task {_text(image.get('task_id'))}"
     if not isinstance(image, str) or not image.strip():
@@ -569,22 +528,14 @@ def source_text(image: object) -> str | None:
 
 
 def source_place(image: object) -> str | None:
-    """
-    Return where a source picture is stored, None for a URL or another task's result.
-
-    :param image: The rendered ``image``.
-    """
+    """Return where a source picture is stored, None for a URL or another task's result."""
     if not isinstance(image, str) or not image.strip() or is_url(image.strip()):
         return None
     return image.strip()
 
 
 def stored_border(output: Manifest) -> dict[str, Any] | None:
-    """
-    Return where the source lies in a result, as its operator has told; None where it has not.
-
-    :param output: Its row in a manifest.
-    """
+    """Return where the source lies in a result, as its operator has told; None where it has not."""
     told = output.get("border")
     edges = [number(edge) for edge in told] if isinstance(told, list) and len(told) == len(SIDES) else []
     known = [edge for edge in edges if edge is not None and abs(edge) <= MAX_SHARE]
@@ -598,7 +549,6 @@ def border(fields: Mapping[str, Any], size: tuple[int, int] | None) -> dict[str,
     """
     Return where the source lies in the expanded picture, as shares of that; beyond it where something was cut off.
 
-    :param fields: The rendered fields of an expansion.
     :param size: The source's width and height in pixels: without it nothing is known of an expansion to an aspect.
     """
     from airflow_kling.api.inputs import InputFault

@@ -26,12 +26,7 @@ HISTORY = 50
 
 
 def run_of(dag_id: str, run_id: str) -> dict[str, Any] | None:
-    """
-    Return what is known of a run, None where there is none.
-
-    :param dag_id: The DAG.
-    :param run_id: The run.
-    """
+    """Return what is known of a run, None where there is none."""
     with create_session() as session:
         row = session.execute(
             select(DagRun.state, DagRun.start_date, DagRun.end_date, DagRun.run_after).where(
@@ -55,8 +50,6 @@ def instances_of(
     """
     Return our task instances of a run, with what they returned.
 
-    :param dag_id: The DAG.
-    :param run_id: The run.
     :param task_id: Only this task.
     :param map_index: Only this one of its instances.
     """
@@ -124,8 +117,6 @@ def rendered_fields(dag_id: str, run_id: str, keys: Iterable[tuple[str, int]]) -
     """
     Return the rendered fields of task instances.
 
-    :param dag_id: The DAG.
-    :param run_id: The run.
     :param keys: Task ids and map indexes.
     """
     indexes: dict[str, set[int]] = defaultdict(set)
@@ -150,9 +141,7 @@ def earlier_results(dag_id: str, run_id: str, task_ids: Collection[str]) -> dict
     """
     Return what the same tasks returned in other runs, the latest.
 
-    :param dag_id: The DAG.
     :param run_id: The run that is shown.
-    :param task_ids: Its tasks.
     """
     results: Mapping[str, list[Manifest]] = {}
     with create_session() as session:

@@ -100,11 +100,7 @@ def thumbnail(stream: BinaryIO, size: int, variant: str) -> bytes:
 
 
 def content_type(content: bytes) -> str:
-    """
-    Return the content type of a thumbnail.
-
-    :param content: Of :func:`thumbnail`.
-    """
+    """Return the content type of a thumbnail."""
     return "image/jpeg" if content.startswith(_JPEG) else "image/webp"
 
 
@@ -132,8 +128,6 @@ def picture_size(stream: BinaryIO, size: int) -> tuple[int, int]:
     """
     Return width and height in pixels, as the picture is seen.
 
-    :param stream: A picture, seekable.
-    :param size: Its bytes.
     :raises MediaFault: for one that cannot be read, or is too large.
     """
     from airflow_kling.api.inputs import InputFault
