@@ -46,23 +46,19 @@ def check_authorization(header: str | None, dialect: Dialect, settings: Emulator
 
 
 def _account(header: str | None, dialect: Dialect, settings: EmulatorSettings, now: float) -> str:
-    if not (header or "").strip():
-        raise Refusal(1001, "Authorization is empty")
     scheme, _, token = (header or "").strip().partition(" ")
+    if not scheme:
+        raise Refusal(1001, "Authorization is empty")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Refusal(1002, "Authorization is invalid")
-    if _is_known(token, settings):
+    if any(hmac.compare_digest(token.encode(), key.encode()) for key in settings.keys or ()):
         return account_of(token)
     if dialect is Dialect.KLING and token.count(".") == 2:
         return _account_of_token(token, settings, now)
     if settings.keys is None:
         return account_of(token)
     raise Refusal(1002, "Authorization is invalid")
-
-
-def _is_known(token: str, settings: EmulatorSettings) -> bool:
-    return any(hmac.compare_digest(token.encode(), key.encode()) for key in settings.keys or ())
 
 
 def _account_of_token(token: str, settings: EmulatorSettings, now: float) -> str:

@@ -23,7 +23,7 @@ GATEWAY_WORDS: dict[str, tuple[str, str]] = {
 
 def created(task: TaskView, request_id: str) -> dict[str, Any]:
     """Return the answer to a create: the task as it was accepted."""
-    return _envelope(
+    return envelope(
         request_id,
         {
             "task_id": task.task_id,
@@ -37,7 +37,7 @@ def created(task: TaskView, request_id: str) -> dict[str, Any]:
 
 def queried(task: TaskView, request_id: str, link: Link) -> dict[str, Any]:
     """Return the answer to a query."""
-    return _envelope(request_id, _task(task, link))
+    return envelope(request_id, told(task, link))
 
 
 def queried_wrapped(task: TaskView, request_id: str, link: Link) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def queried_wrapped(task: TaskView, request_id: str, link: Link) -> dict[str, An
         "status": word,
         "progress": progress,
     }
-    inner = _task(task, link)
+    inner = told(task, link)
     if word not in ("SUCCESS", "FAILURE"):
         return {"code": "success", "message": "", "data": outer | {"data": inner}}
     for output in inner.get("task_result", {}).get(task.order.family.kind.key, []):
@@ -57,18 +57,13 @@ def queried_wrapped(task: TaskView, request_id: str, link: Link) -> dict[str, An
     return {
         "code": "success",
         "message": "",
-        "data": outer | {"fail_reason": task.message, "data": _envelope(request_id, inner)},
+        "data": outer | {"fail_reason": task.message, "data": envelope(request_id, inner)},
     }
-
-
-def called_back(task: TaskView, link: Link) -> dict[str, Any]:
-    """Return the body of a callback: the bare task."""
-    return _task(task, link)
 
 
 def listed(tasks: Sequence[TaskView], request_id: str, link: Link) -> dict[str, Any]:
     """Return the answer to a list."""
-    return _envelope(request_id, [_task(task, link) for task in tasks])
+    return envelope(request_id, [told(task, link) for task in tasks])
 
 
 def packs(rows: Sequence[tuple[str, float, float]], begins: int, ends: int, request_id: str) -> dict[str, Any]:
@@ -93,7 +88,7 @@ def packs(rows: Sequence[tuple[str, float, float]], begins: int, ends: int, requ
         }
         for place, (name, total, left) in enumerate(rows)
     ]
-    return _envelope(request_id, {"code": 0, "msg": "", "resource_pack_subscribe_infos": infos})
+    return envelope(request_id, {"code": 0, "msg": "", "resource_pack_subscribe_infos": infos})
 
 
 def refused(refusal: Refusal, request_id: str) -> dict[str, Any]:
@@ -108,11 +103,13 @@ def refused(refusal: Refusal, request_id: str) -> dict[str, Any]:
     return {"code": refusal.code, "message": refusal.message, "request_id": request_id}
 
 
-def _envelope(request_id: str, data: object) -> dict[str, Any]:
+def envelope(request_id: str, data: object) -> dict[str, Any]:
+    """Return Kling's form of an answer."""
     return {"code": 0, "message": "SUCCEED", "request_id": request_id, "data": data}
 
 
-def _task(task: TaskView, link: Link) -> dict[str, Any]:
+def told(task: TaskView, link: Link) -> dict[str, Any]:
+    """Return the bare task, as a callback has it."""
     fields: dict[str, Any] = {
         "task_id": task.task_id,
         "task_status": task.word,

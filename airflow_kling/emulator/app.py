@@ -24,8 +24,8 @@ from airflow_kling.api.families import FAMILIES, Family, OutputKind
 from airflow_kling.emulator import answers
 from airflow_kling.emulator.accounts import check_authorization
 from airflow_kling.emulator.calling import Caller
-from airflow_kling.emulator.delivery import Delivery, access_denied, injected_refusal
-from airflow_kling.emulator.faults import ANSWERING, FAULTS, Effect, Fault, Place, Stage, Subject
+from airflow_kling.emulator.delivery import Delivery, access_denied, refused
+from airflow_kling.emulator.faults import ANSWERING, FAULTS, Fault, Place, Stage, Subject
 from airflow_kling.emulator.fetching import fetch_loopback, is_loopback
 from airflow_kling.emulator.links import RESULTS_PATH, Signer, split_link
 from airflow_kling.emulator.making import Studio, stand_in
@@ -126,12 +126,13 @@ class EmulatorApp:
         family = _FAMILIES_BY_ROUTE.get(route)
         handler = self._handler(request.method, ident)
         if family is None or handler is None:
-            return _refused(_no_method(dialect), request_id)
+            no_method = no_route() if dialect is Dialect.GATEWAY else Refusal(1202, "Method is invalid")
+            return refused(no_method, request_id)
         call = Call(request, dialect, family, request_id)
         try:
             return await handler(call)
         except Refusal as refusal:
-            return _refused(refusal, request_id)
+            return refused(refusal, request_id)
 
     def _handler(self, method: str, ident: str) -> Callable[[Call], Awaitable[Response]] | None:
         if method == "POST" and not ident:
@@ -140,14 +141,12 @@ class EmulatorApp:
             return partial(self._query, ident) if ident else self._list
         return None
 
-    def _authorize(self, call: Call) -> None:
+    def _admit(self, call: Call) -> None:
         header, settings = call.request.headers.get("authorization"), self.state.settings
         # Clients sign with the machine's clock, whatever time the emulator was told.
         account = check_authorization(header, call.dialect, settings, time.time())
         call.subject = Subject(account=account)
-
-    def _check_offered(self, call: Call) -> None:
-        if not self.state.settings.offers(call.family.name, call.dialect):
+        if not settings.offers(call.family.name, call.dialect):
             raise no_route()
         if call.family.name not in CHECKS:
             raise not_emulated(call.family)
@@ -164,8 +163,8 @@ class EmulatorApp:
             self._note_refused(call, None, note="the client left before the body was read")
             return Response(status_code=499)
         except _Injected as injected:
-            self._note_refused(call, _code_of(injected.fault), n=injected.n, fault=injected.fault)
-            return self._disturbed(injected.fault, call, _answer_without_task(call))
+            self._note_refused(call, injected.fault.code, n=injected.n, fault=injected.fault)
+            return self._disturbed(injected.fault, call, JSONResponse(answers.envelope(call.request_id, {})))
         except Refusal as refusal:
             self._note_refused(call, refusal.code, note=refusal.message)
             raise
@@ -173,14 +172,13 @@ class EmulatorApp:
         if accepted.needs_outputs:
             await self._make(accepted, job)
         if order.callback_url and is_loopback(order.callback_url):
-            link = partial(call.link, self._signer)
-            self._caller.follow(accepted.task.task_id, order.callback_url, partial(answers.called_back, link=link))
+            body_of = partial(answers.told, link=partial(call.link, self._signer))
+            self._caller.follow(accepted.task.task_id, order.callback_url, body_of)
         answer = JSONResponse(answers.created(accepted.task, call.request_id))
         return self._disturbed(accepted.fault, call, answer)
 
     async def _read_order(self, call: Call) -> tuple[Order, Job]:
-        self._authorize(call)
-        self._check_offered(call)
+        self._admit(call)
         body = await _read_body(call.request)
         fields = await asyncio.to_thread(decode_body, body, call.dialect)
         call.subject = Subject(call.subject.account, text_of(fields, "external_task_id"), text_of(fields, "prompt"))
@@ -199,13 +197,12 @@ class EmulatorApp:
 
     async def _query(self, ident: str, call: Call) -> Response:
         self.state.count(Place.QUERY)
-        self._authorize(call)
-        self._check_offered(call)
+        self._admit(call)
         call.subject = Subject(call.subject.account, external_task_id=ident)
         try:
             task = self.state.find(ident, account=call.subject.account, dialect=call.dialect, family=call.family)
         except Refusal as refusal:
-            answer = _refused(refusal, call.request_id)
+            answer = refused(refusal, call.request_id)
         else:
             call.subject = task.subject
             answer = self._query_answer(call, task)
@@ -218,8 +215,7 @@ class EmulatorApp:
 
     async def _list(self, call: Call) -> Response:
         self.state.count(Place.LIST)
-        self._authorize(call)
-        self._check_offered(call)
+        self._admit(call)
         if not self.state.settings.lists(call.dialect):
             raise no_route()
         page = _number(call.request, "pageNum", 1, MAX_PAGE)
@@ -248,8 +244,7 @@ class EmulatorApp:
     def _read_own(self, task_id: str, name: str, expires: str, signature: str) -> bytes:
         if not self._signer.is_valid(task_id, name, expires, signature, self.state.clock.now()):
             raise OSError("HTTP 403")
-        task = self.state.task(task_id)
-        path = output_path(task, name) if task else None
+        path = output_path(self.state.task(task_id), name)
         if path is None:
             raise OSError("HTTP 404")
         return path.read_bytes()
@@ -263,7 +258,7 @@ class EmulatorApp:
             account = check_authorization(header, Dialect.KLING, state.settings, time.time())
             first, last = (_milliseconds(request, name) for name in ("start_time", "end_time"))
         except Refusal as refusal:
-            return _refused(refusal, request_id)
+            return refused(refusal, request_id)
         bought = state.now_ms() - 86_400_000
         rows = [
             (name.format(quota=state.settings.quota or 99), total, max(total - state.spent(account, kind), 0.0))
@@ -286,7 +281,7 @@ class EmulatorApp:
         return answer
 
     def _file(self, task: TaskView | None, name: str, request: Request) -> Response:
-        path = output_path(task, name) if task else None
+        path = output_path(task, name)
         if task is None or path is None:
             return PlainTextResponse("Not Found", 404)
         expires, signature = (request.query_params.get(key, "") for key in ("Expires", "Signature"))
@@ -330,8 +325,8 @@ class EmulatorApp:
 
     async def _advance_clock(self, request: Request) -> Response:
         try:
-            fields = await _json_object(request)
-            self.state.advance(_seconds(fields.get("advance")))
+            seconds: Any = (await _json_object(request)).get("advance")
+            self.state.advance(seconds)
         except ValueError as error:
             return _bad_control(error)
         return await self._show_clock(request)
@@ -358,23 +353,6 @@ def _split_route(rest: str) -> tuple[str, str]:
         if rest.startswith(f"{route}/"):
             return route, rest[len(route) + 1 :]
     return rest, ""
-
-
-def _no_method(dialect: Dialect) -> Refusal:
-    return no_route() if dialect is Dialect.GATEWAY else Refusal(1202, "Method is invalid")
-
-
-def _refused(refusal: Refusal, request_id: str) -> Response:
-    return JSONResponse(answers.refused(refusal, request_id), refusal.http_status)
-
-
-def _code_of(fault: Fault) -> int | str | None:
-    return injected_refusal(fault).code if fault.effect is Effect.CODE else None
-
-
-def _answer_without_task(call: Call) -> Response:
-    """Return what a create that was not accepted looks like before it is cut off."""
-    return JSONResponse({"code": 0, "message": "SUCCEED", "request_id": call.request_id, "data": {}})
 
 
 def _number(request: Request, name: str, default: int, largest: int) -> int:
@@ -407,12 +385,6 @@ async def _json_object(request: Request) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError("the body must be a JSON object")
     return fields
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"advance={value!r}: must be a number of seconds, 0 or more")
-    return float(value)
 
 
 def _bad_control(error: ValueError) -> Response:

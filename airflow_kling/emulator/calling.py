@@ -74,12 +74,12 @@ class Caller:
 
     def _post(self, url: str, view: TaskView, body: bytes) -> None:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - loopback's
-        status: int | None = None
+        status: int | None
         try:
             with OPENER.open(request, timeout=TIMEOUT) as answer:
                 status = answer.status
         except urllib.error.HTTPError as error:
             status = error.code
         except (OSError, ValueError, HTTPException):
-            pass  # nobody is there
+            status = None  # nobody is there
         self._state.called(view.task_id, view.word, status)

@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -76,9 +75,24 @@ class Delivery:
 
     def disturb(self, fault: Fault, answer: Response, request_id: str) -> Response:
         """Return what the client gets instead of the answer."""
-        if fault.effect is Effect.STALL:
-            return StalledResponse(answer, self._stall_seconds, self.closing)
-        return _DISTURBANCES[fault.effect](fault, answer, request_id)
+        match fault.effect:
+            case Effect.RESET:
+                return ResetResponse()
+            case Effect.STALL:
+                return StalledResponse(answer, self._stall_seconds, self.closing)
+            case Effect.CODE:
+                code = fault.code or 5000
+                return refused(Refusal(code, MESSAGES[code]), request_id)
+            case Effect.PAGE:
+                return HTMLResponse(PAGE.format(status=fault.http_status), fault.http_status)
+            case Effect.TRUNCATE:
+                body = bytes(answer.body)
+                return Response(body[: len(body) // 2], answer.status_code, media_type="application/json")
+            case Effect.EXPIRED:
+                return access_denied()
+            case Effect.CORRUPT:
+                return Response(b"\x00not a picture: airflow-kling emulator\x00", media_type="image/png")
+        raise AssertionError(f"{fault.name} is no fault of an answer")
 
 
 async def _left(receive: Receive) -> None:
@@ -86,48 +100,11 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-def injected_refusal(fault: Fault) -> Refusal:
-    """Return the refusal that a fault with a code stands for."""
-    code = fault.code or 5000
-    return Refusal(code, MESSAGES[code])
-
-
-def _reset(fault: Fault, answer: Response, request_id: str) -> Response:
-    return ResetResponse()
-
-
-def _code(fault: Fault, answer: Response, request_id: str) -> Response:
-    refusal = injected_refusal(fault)
+def refused(refusal: Refusal, request_id: str) -> Response:
+    """Return the answer of a refusal."""
     return JSONResponse(answers.refused(refusal, request_id), refusal.http_status)
-
-
-def _page(fault: Fault, answer: Response, request_id: str) -> Response:
-    return HTMLResponse(PAGE.format(status=fault.http_status), fault.http_status)
-
-
-def _truncated(fault: Fault, answer: Response, request_id: str) -> Response:
-    body = bytes(answer.body)
-    return Response(body[: len(body) // 2], answer.status_code, media_type="application/json")
-
-
-def _expired(fault: Fault, answer: Response, request_id: str) -> Response:
-    return access_denied()
-
-
-def _corrupt(fault: Fault, answer: Response, request_id: str) -> Response:
-    return Response(b"\x00not a picture: airflow-kling emulator\x00", media_type="image/png")
 
 
 def access_denied() -> Response:
     """Return the answer to a link that is expired or not signed by the emulator."""
     return Response("<Error><Code>AccessDenied</Code></Error>", 403, media_type="application/xml")
-
-
-_DISTURBANCES: dict[Effect, Callable[[Fault, Response, str], Response]] = {
-    Effect.RESET: _reset,
-    Effect.CODE: _code,
-    Effect.PAGE: _page,
-    Effect.TRUNCATE: _truncated,
-    Effect.EXPIRED: _expired,
-    Effect.CORRUPT: _corrupt,
-}

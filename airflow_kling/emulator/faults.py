@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Place(StrEnum):
@@ -51,7 +51,7 @@ ANSWERING = frozenset({Stage.READING, Stage.BEFORE, Stage.AFTER})
 
 _CREATE = (Place.CREATE,)
 _API = (Place.CREATE, Place.QUERY, Place.LIST)
-_ALL = (Place.CREATE, Place.QUERY, Place.LIST, Place.DOWNLOAD)
+_ALL = tuple(Place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +177,7 @@ class FaultRule:
         return self.fault
 
 
-@dataclass(frozen=True, slots=True)
-class PromptWord:
+class PromptWord(NamedTuple):
     """
     A fault that a prompt asks for.
 

@@ -58,26 +58,23 @@ Maker = Callable[[Order, Job, Workplace], list[MadeOutput]]
 def expand_pictures(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
     """Make the pictures of an image expansion."""
     upright = _upright(job.source)
-    made: list[MadeOutput] = []
-    for index in range(order.n):
-        if not place.wanted():
-            break
-        expanded = pictures.expand(upright, **job.options, seed=place.seed + index, engine=place.engine)
-        made.append(_save(expanded, index, order, place.directory))
-    return made
+
+    def draw(seed: int) -> Image.Image:
+        return pictures.expand(upright, **job.options, seed=seed, engine=place.engine)
+
+    return _save_pictures(draw, order, place)
 
 
 def generate_pictures(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
     """Make the pictures of an image generation: the given one, or a drawn one, in hues that the prompt chooses."""
     size = _generated_size(job.options["aspect"], job.options["resolution"])
     given = pictures.to_rgb(_upright(job.source)) if job.source else None
-    made: list[MadeOutput] = []
-    for index in range(order.n):
-        if not place.wanted():
-            break
+
+    def draw(seed: int) -> Image.Image:
         plain = pictures.sample_picture(*size) if given is None else ImageOps.fit(given, size)
-        made.append(_save(_in_other_hues(plain, order.prompt, place.seed + index), index, order, place.directory))
-    return made
+        return _in_other_hues(plain, order.prompt, seed)
+
+    return _save_pictures(draw, order, place)
 
 
 def film_picture(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
@@ -193,7 +190,7 @@ class Studio:
         if order.family.kind is OutputKind.VIDEO:
             outputs = [_clip_output(task_id, CANNED_FRAMES, path, marked)]
         else:
-            outputs = [_output(index, path, marked) for index in range(order.n)]
+            outputs = [_picture_output(index, path, marked) for index in range(order.n)]
         self._state.made(task_id, outputs)
 
     def _canned_file(self, kind: OutputKind) -> Path:
@@ -219,13 +216,12 @@ def _store(job: Job, directory: Path) -> None:
 
 def _stored(job: Job, directory: Path) -> Job:
     """Return the job with what it is made of, which is removed from disk."""
-    found: dict[str, bytes | None] = {"tail": None}
-    for name in ("source", "tail"):
-        path = directory / name
+    found: dict[str, bytes] = {}
+    for path in (directory / "source", directory / "tail"):
         if path.exists():
-            found[name] = path.read_bytes()
+            found[path.name] = path.read_bytes()
             path.unlink()
-    return Job(found.get("source") or b"", job.options, found["tail"])
+    return Job(found.get("source", b""), job.options, found.get("tail"))
 
 
 def _upright(source: bytes) -> Image.Image:
@@ -264,24 +260,22 @@ def add_watermark(picture: Image.Image) -> Image.Image:
     return marked
 
 
-def _save(picture: Image.Image, index: int, order: Order, directory: Path) -> MadeOutput:
-    path = directory / f"{index}.png"
-    path.write_bytes(pictures.encode_png(picture))
-    if not order.watermark:
-        return _output(index, path, None)
-    marked = directory / f"{index}-watermark.png"
-    marked.write_bytes(pictures.encode_png(add_watermark(picture)))
-    return _output(index, path, marked)
+def _save_pictures(draw: Callable[[int], Image.Image], order: Order, place: Workplace) -> list[MadeOutput]:
+    """Write what is drawn with the seed of each output, and its twin with a watermark where one is wanted."""
+    made: list[MadeOutput] = []
+    for index in itertools.takewhile(lambda index: place.wanted(), range(order.n)):
+        picture, marked = draw(place.seed + index), None
+        path = place.directory / f"{index}.png"
+        path.write_bytes(pictures.encode_png(picture))
+        if order.watermark:
+            marked = place.directory / f"{index}-watermark.png"
+            marked.write_bytes(pictures.encode_png(add_watermark(picture)))
+        made.append(_picture_output(index, path, marked))
+    return made
 
 
-def _output(index: int, path: Path, marked: Path | None) -> MadeOutput:
-    return MadeOutput(
-        name=f"{index}.png",
-        path=path,
-        fields={"index": index},
-        watermark_name=f"{index}-watermark.png" if marked else None,
-        watermark_path=marked,
-    )
+def _picture_output(index: int, path: Path, marked: Path | None) -> MadeOutput:
+    return MadeOutput(f"{index}.png", path, {"index": index}, f"{index}-watermark.png" if marked else None, marked)
 
 
 def _save_clip(frames: Callable[[], Iterable[Image.Image]], order: Order, place: Workplace) -> list[MadeOutput]:
@@ -295,13 +289,8 @@ def _save_clip(frames: Callable[[], Iterable[Image.Image]], order: Order, place:
 
 
 def _clip_output(task_id: str, frames: int, path: Path, marked: Path | None) -> MadeOutput:
-    return MadeOutput(
-        name="0.mp4",
-        path=path,
-        fields={"id": f"{task_id}{CLIP_MARK}0", "duration": clips.duration_text(frames)},
-        watermark_name="0-watermark.mp4" if marked else None,
-        watermark_path=marked,
-    )
+    fields = {"id": f"{task_id}{CLIP_MARK}0", "duration": clips.duration_text(frames)}
+    return MadeOutput("0.mp4", path, fields, "0-watermark.mp4" if marked else None, marked)
 
 
 @functools.cache

@@ -824,7 +824,8 @@ def before_after(
     margin = max(14, round(0.025 * min(max_side, max(natural))))
     footer = round(1.6 * margin)
     scale = min(1, (max_side - 3 * margin) / natural[0], (max_side - margin - footer) / natural[1])
-    small_before, small_after = _resized(before, width * scale, height * scale), _scaled(after, scale)
+    small_before = _resized(before, width * scale, height * scale)
+    small_after = _resized(after, after.width * scale, after.height * scale)
     tallest = max(small_before.height, small_after.height)
     size = (3 * margin + small_before.width + small_after.width, margin + tallest + footer)
     sheet = Image.new("RGB", size, PAPER)
@@ -837,10 +838,6 @@ def before_after(
     _write_caption(sheet, "before", before.size, at_before, small_before.size, margin)
     _write_caption(sheet, "after", after.size, at_after, small_after.size, margin)
     return sheet
-
-
-def _scaled(picture: Image.Image, scale: float) -> Image.Image:
-    return _resized(picture, picture.width * scale, picture.height * scale)
 
 
 def _resized(picture: Image.Image, width: float, height: float) -> Image.Image:

@@ -117,11 +117,11 @@ class CreateRow:
     dialect: str
     family: str
     external_task_id: str | None
-    task_id: str | None
-    outcome: str
+    task_id: str | None = None
+    outcome: str = "refused"
     code: int | str | None
     n: int
-    units: float
+    units: float = 0.0
     fault: str | None
     note: str
 
@@ -251,11 +251,8 @@ class EmulatorState:
                     dialect=dialect.value,
                     family=family.name,
                     external_task_id=subject.external_task_id,
-                    task_id=None,
-                    outcome="refused",
                     code=code,
                     n=n,
-                    units=0.0,
                     fault=fault.name if fault else None,
                     note=note,
                 )
@@ -527,6 +524,6 @@ def _end_word(record: _Record) -> str:
     return FAILED if record.fate is Effect.FAIL or record.failure is not None else SUCCEED
 
 
-def output_path(view: TaskView, name: str) -> Path | None:
+def output_path(view: TaskView | None, name: str) -> Path | None:
     """Return the file of a finished task's output or its watermarked twin, by the name in its link."""
-    return next((path for output in view.outputs if (path := output.file(name))), None)
+    return next((path for output in (view.outputs if view else ()) if (path := output.file(name))), None)

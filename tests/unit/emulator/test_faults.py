@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from starlette.responses import Response
 
-from airflow_kling.emulator.delivery import injected_refusal
+from airflow_kling.emulator.delivery import Delivery
 from airflow_kling.emulator.faults import ANSWERING, FAULTS, Effect, FaultBook, Place, Stage, Subject, prompt_words
 
 BEFORE = {Stage.BEFORE}
@@ -89,7 +90,7 @@ def test_every_fault_can_be_asked_for_in_a_rule_and_in_a_prompt(name):
 def test_every_code_has_words():
     for fault in FAULTS.values():
         if fault.effect is Effect.CODE:
-            assert injected_refusal(fault).http_status >= 400
+            assert Delivery(0).disturb(fault, Response(), "r-1").status_code >= 400
 
 
 def test_a_prompts_creates_count_together_and_its_queries_per_task():
