@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,7 @@ def _wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> bool:
                 with urllib.request.urlopen(address + path, timeout=2) as response:  # noqa: S310
                     if response.status == 200:
                         return True
-            except (OSError, urllib.error.URLError):
+            except OSError:
                 continue
         time.sleep(0.5)
     return False
