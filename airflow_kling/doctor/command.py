@@ -10,15 +10,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_kling.api.inputs import InputFault
 from airflow_kling.api.redact import reason_of, redact
 from airflow_kling.doctor.findings import Finding, State, as_json, as_text, exit_code
-
-if TYPE_CHECKING:
-    from airflow_kling.api.calls import Call
-    from airflow_kling.api.envelope import Answer
 
 DEFAULT_CONNECTION = "kling_default"
 
@@ -86,10 +82,7 @@ def _of_connection(conn_id: str, packs: list[Any]) -> Iterator[Finding]:
         return
     yield Finding(conn_id, "connection", State.OK, f"of type kling, gateway {client.account.gateway}")
 
-    def ask(call: Call[Answer]) -> Answer:
-        return client.send(call)
-
-    examination = Examination(conn_id, client.account, ask, time.time)
+    examination = Examination(conn_id, client.account, client.send, time.time)
     yield from examination.findings()
     packs += examination.packs
 
