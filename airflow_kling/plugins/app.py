@@ -372,10 +372,7 @@ def _file_answer(request: Request, uri: str, dag_id: str, hostname: str | None) 
             stack.close()
             return Response(status_code=304, headers={"ETag": tag})
         asked = request.headers.get("range")
-        if asked and request.headers.get("if-range", tag) == tag:
-            part = _part(asked, file.size)
-        else:
-            part = None
+        part = _part(asked, file.size) if asked and request.headers.get("if-range", tag) == tag else None
         if part == ():
             stack.close()
             return Response(status_code=416, headers={"Content-Range": f"bytes */{file.size}"})

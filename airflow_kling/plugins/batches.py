@@ -132,7 +132,7 @@ class Index:
 
 class Results:
     """
-    The rows of a batch whose results file is open.
+    The rows of a batch whose results file is open; see :class:`airflow_kling.plugins.items.Rows`.
 
     :param stream: The file, seekable.
     """
@@ -144,19 +144,15 @@ class Results:
 
     @property
     def money(self) -> Money:
-        """What the pictures cost, each remote task counted once."""
         return self.index.money
 
     def count(self) -> Counter[str]:
-        """Return how many items each group has."""
         return self.index.count(self._instance.is_over)
 
     def page(self, group: str | None, first: int, last: int) -> list[Item]:
-        """Return items, in their order."""
         return [self._item(entry) for entry in self.index.find(self._instance.is_over, group)[first:last]]
 
     def made(self, remote_id: str) -> Item | None:
-        """Return what a remote task made, None where it is none of these."""
         entry = self.index.entries.get(remote_id)
         item = None if entry is None else self._item(entry)
         return item if item and item.output else None

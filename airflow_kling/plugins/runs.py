@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from airflow.models.dagrun import DagRun
@@ -24,24 +24,15 @@ RECENT_RUNS = 50
 HISTORY = 50
 """Results of earlier runs that the usual time is taken from."""
 
+_TOLD = (DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.start_date, DagRun.end_date)
+"""What the pages tell of a run."""
+
 
 def run_of(dag_id: str, run_id: str) -> dict[str, Any] | None:
     """Return what is known of a run, None where there is none."""
     with create_session() as session:
-        row = session.execute(
-            select(DagRun.state, DagRun.start_date, DagRun.end_date, DagRun.run_after).where(
-                DagRun.dag_id == dag_id, DagRun.run_id == run_id
-            )
-        ).first()
-    if row is None:
-        return None
-    return {
-        "dag_id": dag_id,
-        "run_id": run_id,
-        "state": row.state,
-        "started_at": row.start_date.isoformat() if row.start_date else None,
-        "ended_at": row.end_date.isoformat() if row.end_date else None,
-    }
+        row = session.execute(select(*_TOLD).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
+    return None if row is None else _told(row)
 
 
 def instances_of(
@@ -57,16 +48,15 @@ def instances_of(
         ours = _our_tasks(session, dag_id, run_id, task_id)
         if not ours:
             return []
-        where = [TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id.in_(ours)]
-        told = [
-            XComModel.dag_id == dag_id,
-            XComModel.run_id == run_id,
-            XComModel.task_id.in_(ours),
-            XComModel.key.in_((RESULT, REMOTE_ID, RESULTS, PROGRESS)),
-        ]
-        if map_index is not None:
-            where.append(TaskInstance.map_index == map_index)
-            told.append(XComModel.map_index == map_index)
+        of_instances, of_xcoms = (
+            [
+                table.dag_id == dag_id,
+                table.run_id == run_id,
+                table.task_id.in_(ours),
+                *([] if map_index is None else [table.map_index == map_index]),
+            ]
+            for table in (TaskInstance, XComModel)
+        )
         rows = session.execute(
             select(
                 TaskInstance.task_id,
@@ -75,15 +65,15 @@ def instances_of(
                 TaskInstance.__table__.c.rendered_map_index.label("label"),
                 TaskInstance.hostname,
                 TaskInstance.try_number,
-                TaskInstance.start_date,
-                TaskInstance.end_date,
+                TaskInstance.start_date.label("started_at"),
+                TaskInstance.end_date.label("ended_at"),
             )
-            .where(*where)
+            .where(*of_instances)
             .order_by(TaskInstance.task_id, TaskInstance.map_index)
         ).all()
         xcoms = session.execute(
             select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value, XComModel.timestamp).where(
-                *told
+                *of_xcoms, XComModel.key.in_((RESULT, REMOTE_ID, RESULTS, PROGRESS))
             )
         ).all()
     found: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
@@ -96,14 +86,7 @@ def instances_of(
         )
         instances.append(
             Instance(
-                task_id=row.task_id,
-                map_index=row.map_index,
-                state=row.state,
-                label=row.label,
-                hostname=row.hostname,
-                try_number=row.try_number,
-                started_at=row.start_date,
-                ended_at=row.end_date,
+                **row._mapping,
                 remote_id=_plain(remote.value) if remote else None,
                 submitted_at=remote.timestamp if remote else None,
                 rows=rows_of(result.value) if result else (),
@@ -143,9 +126,8 @@ def earlier_results(dag_id: str, run_id: str, task_ids: Collection[str]) -> dict
 
     :param run_id: The run that is shown.
     """
-    results: Mapping[str, list[Manifest]] = {}
     with create_session() as session:
-        results = {
+        return {
             task_id: [
                 manifest
                 for value in session.scalars(
@@ -163,7 +145,6 @@ def earlier_results(dag_id: str, run_id: str, task_ids: Collection[str]) -> dict
             ]
             for task_id in task_ids
         }
-    return dict(results)
 
 
 def recent_runs(dag_ids: Collection[str]) -> list[dict[str, Any]]:
@@ -183,21 +164,19 @@ def recent_runs(dag_ids: Collection[str]) -> list[dict[str, Any]]:
             .subquery()
         )
         rows = session.execute(
-            select(DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.start_date, DagRun.end_date, counted.c.tasks)
-            .join(counted, counted.c.dag_run_id == DagRun.id)
-            .order_by(DagRun.id.desc())
+            select(*_TOLD, counted.c.tasks).join(counted, counted.c.dag_run_id == DagRun.id).order_by(DagRun.id.desc())
         ).all()
-    return [
-        {
-            "dag_id": row.dag_id,
-            "run_id": row.run_id,
-            "state": row.state,
-            "started_at": row.start_date.isoformat() if row.start_date else None,
-            "ended_at": row.end_date.isoformat() if row.end_date else None,
-            "tasks": row.tasks,
-        }
-        for row in rows
-    ]
+    return [_told(row) | {"tasks": row.tasks} for row in rows]
+
+
+def _told(row: Any) -> dict[str, Any]:
+    return {
+        "dag_id": row.dag_id,
+        "run_id": row.run_id,
+        "state": row.state,
+        "started_at": row.start_date.isoformat() if row.start_date else None,
+        "ended_at": row.end_date.isoformat() if row.end_date else None,
+    }
 
 
 def _our_tasks(session: Session, dag_id: str, run_id: str, task_id: str | None) -> set[str]:
