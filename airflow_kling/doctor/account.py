@@ -28,7 +28,8 @@ LOW = 0.1
 
 Ask = Callable[[Call[Answer]], Answer]
 _ABSENT = (FaultKind.NOT_FOUND, FaultKind.ROUTE, FaultKind.INPUT)
-_NOT_ASKED = "not asked, for the checks above failed"
+#: Checks without which the others tell nothing.
+_NEEDED = ("network", "base url", "key")
 
 
 class Examination:
@@ -49,6 +50,13 @@ class Examination:
 
     def findings(self) -> Iterator[Finding]:
         """Yield a finding per check; what makes the others pointless ends them."""
+        for finding in self._checks():
+            yield finding
+            if finding.check in _NEEDED and finding.state is State.FAIL:
+                yield self._told("everything else", State.UNKNOWN, "not asked, for the checks above failed")
+                return
+
+    def _checks(self) -> Iterator[Finding]:
         account = self._account
         began = self._clock()
         try:
@@ -57,22 +65,13 @@ class Examination:
             host = account.base_url
             advice = "check the host of the connection, its proxy, and this machine's network"
             yield self._told("network", State.FAIL, f"{host} was not reached: {_reason(error)}", advice)
-            yield self._told("everything else", State.UNKNOWN, _NOT_ASKED)
             return
         took = self._clock() - began
         yield self._told("network", State.OK, f"{account.base_url} answered in {took:.2f} s")
         fault = _fault_of(lambda: parse_task(FAMILIES[IMAGE_EXPANSION], answer))
-        page = self._base_url(answer, fault)
-        yield page
-        if page.state is State.FAIL:
-            yield self._told("everything else", State.UNKNOWN, _NOT_ASKED)
-            return
+        yield self._base_url(answer, fault)
         yield self._clock_skew(answer, began + took / 2)
-        key = self._key(fault)
-        yield key
-        if key.state is State.FAIL:
-            yield self._told("everything else", State.UNKNOWN, _NOT_ASKED)
-            return
+        yield self._key(fault)
         there, routes = self._routes(fault)
         yield routes
         yield from self._look_ups([family for family in LISTED if family in there])
@@ -115,27 +114,21 @@ class Examination:
         return self._told("clock", State.OK, "this machine and the server agree" if abs(skew) < 2 else text)
 
     def _key(self, fault: ApiFault | None) -> Finding:
-        kind = fault.info.kind if fault else FaultKind.NOT_FOUND
-        is_pair = isinstance(self._account.credentials, KeyPair)
-        what = "AccessKey and SecretKey" if is_pair else "the API key"
-        if kind in (FaultKind.AUTH, FaultKind.ACCOUNT):
-            word = "refused" if kind is FaultKind.AUTH else "accepted, but the account may not be used"
-            info = fault.info if fault else None
-            message = f": {_short(fault)}" if fault else ""
-            hint = info.hint if info else ""
-            return self._told("key", State.FAIL, f"{what}: {word}{message}", _lowered(hint))
-        if kind in (FaultKind.NOT_FOUND, FaultKind.INPUT):
+        what = "AccessKey and SecretKey" if isinstance(self._account.credentials, KeyPair) else "the API key"
+        if fault is None or fault.info.kind in (FaultKind.NOT_FOUND, FaultKind.INPUT):
             return self._told("key", State.OK, f"{what}: accepted")
+        if fault.info.kind in (FaultKind.AUTH, FaultKind.ACCOUNT):
+            is_refused = fault.info.kind is FaultKind.AUTH
+            word = "refused" if is_refused else "accepted, but the account may not be used"
+            return self._told("key", State.FAIL, f"{what}: {word}: {_short(fault)}", _lowered(fault.info.hint))
         return self._told("key", State.UNKNOWN, f"{what}: not refused, but not confirmed either: {_short(fault)}")
 
     # -- routes --------------------------------------------------------------------------------------------------
 
     def _routes(self, first: ApiFault | None) -> tuple[list[str], Finding]:
         told: dict[str, list[str]] = {"there": [], "missing": [], "not permitted": [], "unclear": []}
-        faults: dict[str, ApiFault | None] = {}
         for family in FAMILIES.values():
             fault = first if family.name == IMAGE_EXPANSION else self._probe(family.name)
-            faults[family.name] = fault
             told[_presence(fault)].append(family.name)
         there = told.pop("there")
         rest = "; ".join(f"{word}: {', '.join(names)}" for word, names in told.items() if names)
@@ -148,11 +141,8 @@ class Examination:
         return there, self._told("routes", state, f"{IMAGE_EXPANSION} is {presence}: {_short(first)}. {text}", advice)
 
     def _probe(self, family: str) -> ApiFault | None:
-        try:
-            answer = self._send(query_call(self._account, family, PROBE_TASK_ID))
-        except ApiFault as fault:
-            return fault
-        return _fault_of(lambda: parse_task(FAMILIES[family], answer))
+        call = query_call(self._account, family, PROBE_TASK_ID)
+        return _fault_of(lambda: parse_task(FAMILIES[family], self._send(call)))
 
     # -- look-ups ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from airflow_kling.doctor.findings import Finding, State
 SUBJECT = "airflow"
 _LOCAL = ("", "localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - read, not bound
 _FIX = "airflow-kling doctor --fix-pools"
+#: Slots, whether deferred tasks count, description: of a pool that is missing.
+_NO_POOL = (None, False, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +68,23 @@ def _pools(concurrency: Mapping[str, int], *, fix_pools: bool) -> Iterator[Findi
                 pool.pool: (pool.slots, pool.include_deferred, pool.description)
                 for pool in Pool.get_pools(session=session)
             }
-            if fix_pools:
-                for wanted in POOLS:
-                    slots, counts, description = found.get(wanted.name, (None, False, None))
-                    if slots is None or not counts:
-                        slots = concurrency.get(wanted.kind, wanted.slots) if slots is None else slots
-                        description = description or wanted.description
-                        Pool.create_or_update_pool(wanted.name, slots, description, True, session=session)
+            mended: dict[str, int] = {}
+            for wanted in POOLS if fix_pools else ():
+                slots, counts, description = found.get(wanted.name, _NO_POOL)
+                if slots is None or not counts:
+                    slots = concurrency.get(wanted.kind, wanted.slots) if slots is None else slots
+                    description = description or wanted.description
+                    Pool.create_or_update_pool(wanted.name, slots, description, True, session=session)
+                    mended[wanted.name] = slots
     except Exception as error:  # whatever a database raises
-        state = State.FAIL if fix_pools else State.UNKNOWN
-        yield _no_database("pools", state, error)
+        yield _no_database("pools", State.FAIL if fix_pools else State.UNKNOWN, error)
         return
     for wanted in POOLS:
-        slots, counts, _ = found.get(wanted.name, (None, False, None))
-        if fix_pools and (slots is None or not counts):
-            slots = concurrency.get(wanted.kind, wanted.slots) if slots is None else slots
-            yield _told("pools", State.OK, f"{wanted.name} is mended: {slots} slots, counting deferred tasks")
+        if wanted.name in mended:
+            text = f"{wanted.name} is mended: {mended[wanted.name]} slots, counting deferred tasks"
+            yield _told("pools", State.OK, text)
         else:
+            slots, counts, _ = found.get(wanted.name, _NO_POOL)
             yield _pool(wanted, slots, counts, concurrency.get(wanted.kind))
 
 
