@@ -49,7 +49,6 @@ PACKS = (
 )
 """Kind, name and units of the packs that every account has; spending more than they hold is not refused."""
 
-_FAMILIES_BY_ROUTE = {family.route: family for family in FAMILIES.values()}
 _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -66,10 +65,6 @@ class Call:
     family: Family
     request_id: str
     subject: Subject = field(default_factory=Subject)
-
-    def link(self, signer: Signer, task: TaskView, name: str) -> str:
-        """Return the signed link of a task's file, below the host that the client used."""
-        return signer.link(str(self.request.base_url), task.task_id, name, task.expires)
 
 
 class EmulatorApp:
@@ -106,24 +101,23 @@ class EmulatorApp:
 
     def _control_routes(self) -> list[Route]:
         return [
-            Route(PACKS_ROUTE, self._packs, methods=["GET"]),
-            Route("/_emulator/", self._index, methods=["GET"]),
-            Route("/_emulator/ledger", self._ledger, methods=["GET"]),
-            Route("/_emulator/faults", self._show_faults, methods=["GET"]),
+            Route(PACKS_ROUTE, self._packs),
+            Route("/_emulator/", self._index),
+            Route("/_emulator/ledger", self._ledger),
+            Route("/_emulator/faults", self._show_faults),
             Route("/_emulator/faults", self._add_fault, methods=["POST"]),
             Route("/_emulator/faults", self._clear_faults, methods=["DELETE"]),
-            Route("/_emulator/clock", self._show_clock, methods=["GET"]),
+            Route("/_emulator/clock", self._show_clock),
             Route("/_emulator/clock", self._advance_clock, methods=["POST"]),
             Route("/_emulator/reset", self._reset, methods=["POST"]),
-            Route(f"{RESULTS_PATH}/{{task_id}}/{{name}}", self._download, methods=["GET"]),
+            Route(f"{RESULTS_PATH}/{{task_id}}/{{name}}", self._download),
         ]
 
     # The API
 
     async def _api(self, dialect: Dialect, request: Request) -> Response:
         request_id = f"emu-request-{next(self._request_numbers)}"
-        route, ident = _split_route(request.path_params["rest"])
-        family = _FAMILIES_BY_ROUTE.get(route)
+        family, ident = _family_and_ident(request.path_params["rest"])
         handler = self._handler(request.method, ident)
         if family is None or handler is None:
             no_method = no_route() if dialect is Dialect.GATEWAY else Refusal(1202, "Method is invalid")
@@ -172,7 +166,7 @@ class EmulatorApp:
         if accepted.needs_outputs:
             await self._make(accepted, job)
         if order.callback_url and is_loopback(order.callback_url):
-            body_of = partial(answers.told, link=partial(call.link, self._signer))
+            body_of = partial(answers.told, link=self._links(call))
             self._caller.follow(accepted.task.task_id, order.callback_url, body_of)
         answer = JSONResponse(answers.created(accepted.task, call.request_id))
         return self._disturbed(accepted.fault, call, answer)
@@ -211,7 +205,7 @@ class EmulatorApp:
     def _query_answer(self, call: Call, task: TaskView) -> JSONResponse:
         wrapped = call.dialect is Dialect.GATEWAY and self.state.settings.gateway_envelope == "wrapped"
         form = answers.queried_wrapped if wrapped else answers.queried
-        return JSONResponse(form(task, call.request_id, partial(call.link, self._signer)))
+        return JSONResponse(form(task, call.request_id, self._links(call)))
 
     async def _list(self, call: Call) -> Response:
         self.state.count(Place.LIST)
@@ -221,8 +215,13 @@ class EmulatorApp:
         page = _number(call.request, "pageNum", 1, MAX_PAGE)
         page_size = _number(call.request, "pageSize", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         tasks = self.state.list_tasks(account=call.subject.account, family=call.family, page=page, page_size=page_size)
-        answer = JSONResponse(answers.listed(tasks, call.request_id, partial(call.link, self._signer)))
+        answer = JSONResponse(answers.listed(tasks, call.request_id, self._links(call)))
         return self._disturbed(self.state.fire(Place.LIST, ANSWERING, call.subject), call, answer)
+
+    def _links(self, call: Call) -> answers.Link:
+        """Return what signs links to files, below the host that the client used."""
+        base_url = str(call.request.base_url)
+        return lambda task, name: self._signer.link(base_url, task.task_id, name, task.expires)
 
     def _disturbed(self, fault: Fault | None, call: Call, answer: Response) -> Response:
         return answer if fault is None else self._delivery.disturb(fault, answer, call.request_id)
@@ -345,14 +344,12 @@ class _Injected(Exception):
         self.fault, self.n = fault, n
 
 
-def _split_route(rest: str) -> tuple[str, str]:
-    """Return a family's route and the id below it, which may be empty."""
-    if rest in _FAMILIES_BY_ROUTE:
-        return rest, ""
-    for route in _FAMILIES_BY_ROUTE:
-        if rest.startswith(f"{route}/"):
-            return route, rest[len(route) + 1 :]
-    return rest, ""
+def _family_and_ident(rest: str) -> tuple[Family | None, str]:
+    """Return the family of a route and the id below it, which may be empty; no route lies below another."""
+    for family in FAMILIES.values():
+        if f"{rest}/".startswith(f"{family.route}/"):
+            return family, rest[len(family.route) + 1 :]
+    return None, ""
 
 
 def _number(request: Request, name: str, default: int, largest: int) -> int:
