@@ -1,7 +1,7 @@
 // What both pages share: Airflow's looks, links that leave Airflow's frame, elements made of text alone.
 
 const TOKENS = [
-  "bg", "bg-subtle", "bg-muted", "fg", "fg-muted", "border", "border-emphasized", "brand-solid", "brand-fg",
+  "bg", "bg-muted", "fg", "fg-muted", "border", "border-emphasized", "brand-solid",
   "brand-contrast", "brand-muted", "success-solid", "failed-solid", "running-solid", "deferred-solid",
   "queued-solid", "scheduled-solid", "up_for_retry-solid", "upstream_failed-solid", "skipped-solid",
 ];

@@ -30,16 +30,16 @@ function begin() {
   document.querySelector("[data-airflow]").href = `${base}/`;
   at("head").hidden = Boolean(airflow);
   document.title = `Kling: ${dagId}`;
-  at("back").addEventListener("click", () => turn(-PAGE));
-  at("next").addEventListener("click", () => turn(PAGE));
-  at("close").addEventListener("click", () => at("detail").close());
-  at("item-back").addEventListener("click", () => step(-1));
-  at("item-next").addEventListener("click", () => step(1));
-  at("detail").addEventListener("close", () => {
+  at("back").onclick = () => turn(-PAGE);
+  at("next").onclick = () => turn(PAGE);
+  at("close").onclick = () => at("detail").close();
+  at("item-back").onclick = () => step(-1);
+  at("item-next").onclick = () => step(1);
+  at("detail").onclose = () => {
     at("stage").replaceChildren();
     cards.get(open)?.card.focus();
     open = null;
-  });
+  };
   at("detail").addEventListener("click", (event) => event.target === at("detail") && at("detail").close());
   document.addEventListener("keydown", (event) => {
     if (open === null || event.target instanceof HTMLInputElement || event.target instanceof HTMLMediaElement) return;
@@ -56,7 +56,8 @@ async function live() {
   if (going) setTimeout(live, document.hidden ? 5 * LIVE_MS : LIVE_MS);
 }
 
-async function load() {
+async function load(change = {}) {
+  Object.assign(view, change);
   const query = new URLSearchParams({ offset: view.offset, limit: PAGE });
   for (const name of ["group", "task_id", "map_index"]) if (view[name]) query.set(name, view[name]);
   const wanted = query.toString();
@@ -75,24 +76,16 @@ async function load() {
   at("grid").removeAttribute("aria-busy");
 }
 
-function turn(by) {
-  view.offset = Math.max(0, view.offset + by);
-  load().then(() => scrollTo({ top: 0 }));
-}
+const turn = (by) => load({ offset: Math.max(0, view.offset + by) }).then(() => scrollTo({ top: 0 }));
+
+const button = (properties, onclick, ...children) => element("button", { type: "button", onclick, ...properties }, ...children);
 
 function show() {
   const { summary, items, total } = shown;
   at("groups").replaceChildren(
-    ...GROUPS.filter(([group, , count]) => !group || summary[count] || view.group === group).map(([group, name, count]) => {
-      const chip = element("button", { type: "button", "aria-pressed": String(view.group === group) }, `${name} `,
-        element("b", {}, plain(summary[count])));
-      chip.addEventListener("click", () => {
-        view.group = group;
-        view.offset = 0;
-        load();
-      });
-      return chip;
-    }),
+    ...GROUPS.filter(([group, , count]) => !group || summary[count] || view.group === group).map(([group, name, count]) =>
+      button({ "aria-pressed": String(view.group === group) }, () => load({ group, offset: 0 }), `${name} `,
+        element("b", {}, plain(summary[count])))),
   );
   at("money").textContent = [
     summary.units === null ? "" : `${plain(summary.units)} ${summary.units === 1 ? "unit" : "units"}`,
@@ -117,12 +110,7 @@ function showFilter() {
   const of = JSON.stringify([view.task_id, view.map_index]);
   if (!view.task_id || only.dataset.of === of) return;
   only.dataset.of = of;
-  const all = element("button", { type: "button", class: "link" }, "Show all of the run");
-  all.addEventListener("click", () => {
-    view.task_id = view.map_index = null;
-    view.offset = 0;
-    load();
-  });
+  const all = button({ class: "link" }, () => load({ task_id: null, map_index: null, offset: 0 }), "Show all of the run");
   only.replaceChildren("Only task ", element("b", {}, view.task_id), Number(view.map_index) >= 0 ? ` [${view.map_index}]` : "", ". ", all);
 }
 
@@ -130,13 +118,8 @@ function cardOf(item) {
   const told = JSON.stringify(item);
   const known = cards.get(item.key);
   if (known?.told === told) return known.card;
-  const card = element("button", { type: "button", class: "card" }, face(item), element(
-    "span",
-    { class: "under" },
-    element("span", { class: "name" }, nameOf(item)),
-    element("span", { class: "soft" }, line(item)),
-  ));
-  card.addEventListener("click", () => showDetail(item.key));
+  const card = button({ class: "card" }, () => showDetail(item.key), face(item), element("span", { class: "under" },
+    element("span", { class: "name" }, nameOf(item)), element("span", { class: "soft" }, line(item))));
   cards.set(item.key, { card, told });
   if (open === item.key) showDetail(item.key);
   return card;
@@ -168,7 +151,7 @@ function face(item) {
   } else if (item.media && item.kind === "video") {
     if (item.source?.media) {
       const poster = picture(`${here}/${item.source.media}/small`, "", null);
-      poster.addEventListener("error", () => poster.remove());
+      poster.onerror = () => poster.remove();
       place.append(poster);
     }
     place.append(element("span", { class: "play", "aria-hidden": "true" }, "▶"));
@@ -210,9 +193,8 @@ function batchFace({ batch, state, group }) {
 
 /** A picture that says why, where it cannot be shown. */
 function picture(address, text, place) {
-  const made = element("img", { alt: text, loading: "lazy", decoding: "async" });
-  made.addEventListener("load", () => made.classList.add("here"));
-  if (place) made.addEventListener("error", () => explain(address, made, place));
+  const made = element("img", { alt: text, loading: "lazy", decoding: "async", onload: () => made.classList.add("here") });
+  if (place) made.onerror = () => explain(address, made, place);
   made.src = address;
   return made;
 }
@@ -320,18 +302,17 @@ function compare(item, border) {
   result.addEventListener("load", () => fit(frame, result.naturalWidth, result.naturalHeight), { once: true });
   fresh.append(result);
   const line = place(element("div", { class: "border" }));
-  const range = element("input", { type: "range", min: "0", max: "100", value: "50", step: "1",
+  const range = element("input", { type: "range", min: "0", max: "100", value: "50",
     "aria-label": "How much of the picture shows as it was before" });
   const move = () => {
     frame.style.setProperty("--at", `${range.value}%`);
     range.setAttribute("aria-valuetext", `${range.value} % before, ${100 - range.value} % after`);
   };
-  range.addEventListener("input", move);
+  range.oninput = move;
   move();
   frame.append(old, fresh, line, element("span", { class: "tag left" }, "before"),
     element("span", { class: "tag right" }, "after"), range, element("div", { class: "handle" }));
-  const shows = element("input", { type: "checkbox", checked: true });
-  shows.addEventListener("change", () => { line.hidden = !shows.checked; });
+  const shows = element("input", { type: "checkbox", checked: true, onchange: () => { line.hidden = !shows.checked; } });
   return element("div", { class: "compared" }, frame, element("label", { class: "soft" }, shows, " The old border",
     border.exact ? "" : " (by the plan)", element("span", { class: "key" })));
 }
@@ -354,13 +335,10 @@ function player(item) {
 }
 
 function showAlone(item) {
-  const button = element("button", { type: "button", class: "link" }, "Show this batch alone");
-  button.addEventListener("click", () => {
-    [view.task_id, view.map_index, view.offset, view.group] = [item.task_id, String(item.map_index), 0, ""];
+  return button({ class: "link" }, () => {
     at("detail").close();
-    load();
-  });
-  return button;
+    load({ task_id: item.task_id, map_index: String(item.map_index), offset: 0, group: "" });
+  }, "Show this batch alone");
 }
 
 function factsOf(item) {
