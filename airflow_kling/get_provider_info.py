@@ -52,6 +52,10 @@ UI_FIELD_BEHAVIOUR = {
 }
 
 
+#: What all our options of ``airflow.cfg`` share.
+_TEXT = {"version_added": None, "type": "string", "default": ""}
+
+
 def get_provider_info() -> dict[str, object]:
     """Return the provider's metadata, in the form of Airflow's ``provider_info.schema.json``."""
     return {
@@ -88,19 +92,15 @@ def get_provider_info() -> dict[str, object]:
                     "deployment": {
                         "description": "Distinguishes this deployment from others that share a Kling account: part of "
                         "the external id of every task. The same on all workers. Without it the base URL is used.",
-                        "version_added": None,
-                        "type": "string",
                         "example": "production",
-                        "default": "",
+                        **_TEXT,
                     },
                     "record_path": {
                         "description": "Folder or prefix for the records of submitted tasks, which keep a retry from "
                         "paying twice. Without it Airflow's task state store is used (3.3 and later), else the folder "
                         "of the results. The DAGs kling_report and kling_recover read it.",
-                        "version_added": None,
-                        "type": "string",
                         "example": "s3://conn@bucket/kling-records",
-                        "default": "",
+                        **_TEXT,
                     },
                     "media_roots": {
                         "description": "Folders and storage prefixes, separated by commas, whose pictures and clips "
@@ -110,37 +110,29 @@ def get_provider_info() -> dict[str, object]:
                         "results or XComs of any DAG decides which these are: a root is shared among all of them, "
                         "unless it contains {dag_id}, which stands for the DAG whose run is shown. Keep other files "
                         "out. Without this option no stored file is shown.",
-                        "version_added": None,
-                        "type": "string",
                         "example": "/data/kling, s3://conn@bucket/kling",
-                        "default": "",
+                        **_TEXT,
                     },
                     "callback_secret": {
                         "description": 'Makes the addresses that callback_url="auto" gives to Kling unguessable: at '
                         "least 32 random characters, the same on all workers and API servers. Without it there are no "
                         "callbacks.",
-                        "version_added": None,
-                        "type": "string",
                         "sensitive": True,
                         "example": None,
-                        "default": "",
+                        **_TEXT,
                     },
                     "callback_base_url": {
                         "description": "The URL at which Kling reaches the API server, with its path if it has one. "
                         "Without it [api] base_url is used.",
-                        "version_added": None,
-                        "type": "string",
                         "example": "https://airflow.example.com",
-                        "default": "",
+                        **_TEXT,
                     },
                     "callback_signing_secret": {
                         "description": "The Webhook Secret from Kling's console. With it a callback must also be "
                         "signed, and the API servers need the extra callback (standardwebhooks).",
-                        "version_added": None,
-                        "type": "string",
                         "sensitive": True,
                         "example": "whsec_...",
-                        "default": "",
+                        **_TEXT,
                     },
                 },
             },

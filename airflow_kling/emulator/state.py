@@ -126,37 +126,6 @@ class CreateRow:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadRow:
-    """
-    One download in the ledger.
-
-    :param at: Milliseconds.
-    :param authorization: Whether the client sent a key along, which it must not.
-    """
-
-    at: int
-    task_id: str
-    name: str
-    http_status: int
-    authorization: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackRow:
-    """
-    One callback in the ledger.
-
-    :param at: Milliseconds.
-    :param http_status: The answer; None where none came.
-    """
-
-    at: int
-    task_id: str
-    word: str
-    http_status: int | None
-
-
 @dataclass(slots=True)
 class _Books:
     """Everything that a reset forgets, but the clock and the faults."""
@@ -174,8 +143,8 @@ class _Books:
     spent: Counter[tuple[str, str]] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
     creates: list[CreateRow] = field(default_factory=list)
-    downloads: list[DownloadRow] = field(default_factory=list)
-    callbacks: list[CallbackRow] = field(default_factory=list)
+    downloads: list[dict[str, Any]] = field(default_factory=list)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
 
 
 class EmulatorState:
@@ -383,14 +352,25 @@ class EmulatorState:
             self._books.requests[place.value] += 1
 
     def downloaded(self, task_id: str, name: str, http_status: int, *, authorization: bool) -> None:
-        """Write a download into the ledger, see :class:`DownloadRow`."""
+        """
+        Write a download into the ledger.
+
+        :param authorization: Whether the client sent a key along, which it must not.
+        """
+        row = {"task_id": task_id, "name": name, "http_status": http_status, "authorization": authorization}
         with self._lock:
-            self._books.downloads.append(DownloadRow(self.now_ms(), task_id, name, http_status, authorization))
+            self._books.downloads.append({"at": self.now_ms()} | row)
 
     def called(self, task_id: str, word: str, http_status: int | None) -> None:
-        """Write a callback into the ledger, see :class:`CallbackRow`."""
+        """
+        Write a callback into the ledger.
+
+        :param word: The status that it told.
+        :param http_status: The answer; None where none came.
+        """
+        row = {"task_id": task_id, "word": word, "http_status": http_status}
         with self._lock:
-            self._books.callbacks.append(CallbackRow(self.now_ms(), task_id, word, http_status))
+            self._books.callbacks.append({"at": self.now_ms()} | row)
 
     def ledger(self) -> dict[str, Any]:
         """Return the ledger as the control route shows it."""
@@ -403,8 +383,8 @@ class EmulatorState:
                 "billed_tasks": books.billed_tasks,
                 "units": books.units,
                 "requests": {place.value: books.requests[place.value] for place in Place},
-                "downloads": [asdict(row) for row in books.downloads],
-                "callbacks": [asdict(row) for row in books.callbacks],
+                "downloads": list(map(dict, books.downloads)),
+                "callbacks": list(map(dict, books.callbacks)),
                 "faults": dict(self._faults.counts),
                 "slots_in_use": dict(+books.slots),
                 "max_slots_in_use": books.max_slots,

@@ -12,7 +12,18 @@ from typing import BinaryIO
 
 from airflow_kling.lifecycle.batch_results import RowStatus
 from airflow_kling.plugins.files import MediaFault, Root, open_stored, storage_errors
-from airflow_kling.plugins.items import Instance, Item, Manifest, Money, is_manifest, number, price, row_group, uri_of
+from airflow_kling.plugins.items import (
+    Instance,
+    Item,
+    Manifest,
+    Money,
+    is_manifest,
+    number,
+    price,
+    row_group,
+    sum_of,
+    uri_of,
+)
 from airflow_kling.plugins.thumbnails import Cache
 
 MAX_BYTES = 128 << 20
@@ -89,9 +100,8 @@ class Index:
         if not readable:
             raise MediaFault("it is no file of a batch's results", 415)
         self.counts = Counter(self._statuses)
-        prices = [price({"family": family, "units": count}) for family, count in units.items()]
-        known = [each for each in prices if each is not None]
-        self.money = Money(sum(units.values()) if priced else None, sum(known) if known else None, unpriced)
+        usd = sum_of(price({"family": family, "units": count}) for family, count in units.items())
+        self.money = Money(sum(units.values()) if priced else None, usd, unpriced)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -261,7 +261,7 @@ class Single:
         )
         manifests = {key: manifest for key, manifest in told if manifest}
         units = [number(manifest.get("units")) for manifest in manifests.values()]
-        return Money(_sum(units), _sum(price(each) for each in manifests.values()), units.count(None))
+        return Money(sum_of(units), sum_of(price(each) for each in manifests.values()), units.count(None))
 
     def page(self, group: str | None, first: int, last: int) -> list[Item]:
         return [item for item in self._items if group in (None, item.group)][first:last]
@@ -273,11 +273,11 @@ def summary(sections: Sequence[Section]) -> dict[str, Any]:
     for section in sections:
         counts.update(section.count())
     money = [section.money for section in sections]
-    usd = _sum(each.usd for each in money)
+    usd = sum_of(each.usd for each in money)
     return {
         "total": counts.total(),
         **{group: counts[group] for group in (DONE, WAITING, FAILED, OTHER)},
-        "units": _sum(each.units for each in money),
+        "units": sum_of(each.units for each in money),
         "usd": usd if usd is None else round(usd, 4),
         "unpriced": sum(each.unpriced for each in money),
     }
@@ -301,7 +301,8 @@ def page_of(sections: Iterable[Section], group: str | None, offset: int, limit: 
     return page
 
 
-def _sum(numbers: Iterable[float | None]) -> float | None:
+def sum_of(numbers: Iterable[float | None]) -> float | None:
+    """Return the sum of what is known, None where nothing is."""
     known = [each for each in numbers if each is not None]
     return sum(known) if known else None
 

@@ -37,7 +37,8 @@ class Cache(Generic[Content]):
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._limit = limit
-        self._size = 0
+        #: Sum of the lengths of what is kept.
+        self.size = 0
         self._kept: OrderedDict[tuple[str, ...], Content] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -52,16 +53,11 @@ class Cache(Generic[Content]):
         """Keep something, and drop what was used longest ago where there is no room."""
         with self._lock:
             if key in self._kept:
-                self._size -= len(self._kept.pop(key))
-            self._size += len(content)
+                self.size -= len(self._kept.pop(key))
+            self.size += len(content)
             self._kept[key] = content
-            while self._size > self._limit:
-                self._size -= len(self._kept.popitem(last=False)[1])
-
-    @property
-    def size(self) -> int:
-        """Sum of the lengths of what is kept."""
-        return self._size
+            while self.size > self._limit:
+                self.size -= len(self._kept.popitem(last=False)[1])
 
 
 def thumbnail(stream: BinaryIO, size: int, variant: str) -> bytes:

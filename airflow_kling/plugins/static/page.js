@@ -6,7 +6,6 @@ const TOKENS = [
   "queued-solid", "scheduled-solid", "up_for_retry-solid", "upstream_failed-solid", "skipped-solid",
 ];
 
-export const reduced = matchMedia("(prefers-reduced-motion: reduce)");
 export const base = location.pathname.replace(/\/kling(\/(dags\/[^/]+\/runs\/[^/]+)?)?$/, "");
 
 /** Airflow's own window where the page stands in its frame. */
@@ -78,10 +77,9 @@ const LIKE = { succeeded: "success", refused: "failed", unknown: "upstream_faile
 
 export function badge(state) {
   const name = state || "no status";
-  const tone = LIKE[name] || name;
-  const known = /^(success|failed|running|deferred|queued|scheduled|up_for_retry|upstream_failed|skipped)$/.test(tone);
+  const tone = `${LIKE[name] || name}-solid`;
   const made = element("span", { class: "badge" }, name.replaceAll("_", " "));
-  made.style.setProperty("--tone", known ? `var(--${tone}-solid)` : "var(--queued-solid)");
+  made.style.setProperty("--tone", `var(--${TOKENS.includes(tone) ? tone : "queued-solid"})`);
   return made;
 }
 

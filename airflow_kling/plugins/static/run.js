@@ -1,12 +1,10 @@
 import {
-  airflow, ask, badge, base, element, followAirflow, inPath, moment, openLinksInAirflow, plain, reduced, seconds,
-  tellProblem,
+  airflow, ask, badge, base, element, followAirflow, inPath, moment, openLinksInAirflow, plain, seconds, tellProblem,
 } from "./page.js";
 
 const PAGE = 24;
 const LIVE_MS = 3000;
-const GROUPS = [["", "All", "total"], ["waiting", "Waiting", "waiting"], ["done", "Done", "done"],
-  ["failed", "Failed", "failed"], ["other", "Skipped", "other"]];
+const GROUPS = [["", "All"], ["waiting", "Waiting"], ["done", "Done"], ["failed", "Failed"], ["other", "Skipped"]];
 const at = (id) => document.getElementById(id);
 const [, dagId, runId] = location.pathname.match(/\/dags\/([^/]+)\/runs\/([^/]+)$/).map(decodeURIComponent);
 // A run's id may begin as another scheme would.
@@ -83,9 +81,9 @@ const button = (properties, onclick, ...children) => element("button", { type: "
 function show() {
   const { summary, items, total } = shown;
   at("groups").replaceChildren(
-    ...GROUPS.filter(([group, , count]) => !group || summary[count] || view.group === group).map(([group, name, count]) =>
+    ...GROUPS.filter(([group]) => !group || summary[group] || view.group === group).map(([group, name]) =>
       button({ "aria-pressed": String(view.group === group) }, () => load({ group, offset: 0 }), `${name} `,
-        element("b", {}, plain(summary[count])))),
+        element("b", {}, plain(summary[group || "total"])))),
   );
   at("money").textContent = [
     summary.units === null ? "" : `${plain(summary.units)} ${summary.units === 1 ? "unit" : "units"}`,
@@ -325,7 +323,7 @@ function player(item) {
   if (!sound) {
     made.muted = made.loop = made.playsInline = true;
     if (item.source?.media) made.poster = `${here}/${item.source.media}/large`;
-    made.autoplay = !reduced.matches;
+    made.autoplay = !matchMedia("(prefers-reduced-motion: reduce)").matches;
   }
   const address = `${here}/${item.media}/file`;
   made.addEventListener("error", () => explain(address, made, frame), { once: true });
