@@ -67,7 +67,7 @@ def expand_pictures(order: Order, job: Job, place: Workplace) -> list[MadeOutput
 
 def generate_pictures(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
     """Make the pictures of an image generation: the given one, or a drawn one, in hues that the prompt chooses."""
-    size = _generated_size(job.options["aspect"], job.options["resolution"])
+    size = _generated_size(job.options["aspect_ratio"], job.options["resolution"])
     given = pictures.to_rgb(_upright(job.source)) if job.source else None
 
     def draw(seed: int) -> Image.Image:
@@ -88,7 +88,7 @@ def film_picture(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
 
 def film_text(order: Order, job: Job, place: Workplace) -> list[MadeOutput]:
     """Make the clip of a prompt: of a drawn picture, in hues that the prompt chooses."""
-    across, down = map(int, job.options["aspect"].split(":"))
+    across, down = map(int, job.options["aspect_ratio"].split(":"))
     size = clips.clip_size(across, down, order.mode)
     picture = _in_other_hues(pictures.sample_picture(*size), order.prompt, place.seed)
     frames = clips.frame_count(job.options["seconds"])
@@ -231,9 +231,9 @@ def _upright(source: bytes) -> Image.Image:
     return upright
 
 
-def _generated_size(aspect: str, resolution: str) -> tuple[int, int]:
-    """Return the size in pixels of a generated picture; the documents name its aspect and "1k" or "2k" only."""
-    across, down = map(int, aspect.split(":"))
+def _generated_size(aspect_ratio: str, resolution: str) -> tuple[int, int]:
+    """Return the size in pixels of a generated picture; the documents name its aspect ratio and "1k" or "2k" only."""
+    across, down = map(int, aspect_ratio.split(":"))
     side = SIDE_OF_1K * int(resolution[0])
     width, height = side * math.sqrt(across / down), side * math.sqrt(down / across)
     return round(width / 16) * 16, round(height / 16) * 16

@@ -47,11 +47,16 @@ class _Record:
     failure: str | None = None
     overdue: bool = False
     ended: float | None = None
-    end_word: str = ""
 
     @property
     def is_made(self) -> bool:
         return self.outputs is not None or self.failure is not None or self.fate is not None
+
+    @property
+    def end_word(self) -> str:
+        if self.fate is Effect.UNKNOWN_WORD:
+            return UNKNOWN_WORD
+        return FAILED if self.fate is Effect.FAIL or self.failure is not None else SUCCEED
 
     @property
     def subject(self) -> Subject:
@@ -469,7 +474,6 @@ class EmulatorState:
     def _end(self, record: _Record, at: float) -> None:
         books = self._books
         record.ended = at
-        record.end_word = _end_word(record)
         books.slots[record.account] -= record.order.slots
         if record.end_word == SUCCEED:
             books.billed_tasks += 1
@@ -496,12 +500,6 @@ class EmulatorState:
             return record.end_word, record.ended
         started = record.created + min(MAX_SUBMITTED, self.settings.latency * SUBMITTED_SHARE)
         return (SUBMITTED, record.created) if self.clock.now() < started else (PROCESSING, started)
-
-
-def _end_word(record: _Record) -> str:
-    if record.fate is Effect.UNKNOWN_WORD:
-        return UNKNOWN_WORD
-    return FAILED if record.fate is Effect.FAIL or record.failure is not None else SUCCEED
 
 
 def output_path(view: TaskView | None, name: str) -> Path | None:

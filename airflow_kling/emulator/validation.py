@@ -146,7 +146,7 @@ def _check_expansion(family: Family, fields: Mapping[str, Any], reach: Reach) ->
 
 
 def _check_image_to_video(family: Family, fields: Mapping[str, Any], reach: Reach) -> tuple[Order, Job]:
-    given = _given(family, fields, ())
+    given = _given(family, fields)
     if not given["image"] and not given["image_tail"]:
         raise Refusal(1200, "image is required, or image_tail")
     order = _clip_order(family, fields, _checked_fields(family, given))
@@ -161,11 +161,11 @@ def _check_image_to_video(family: Family, fields: Mapping[str, Any], reach: Reac
 
 
 def _check_text_to_video(family: Family, fields: Mapping[str, Any], reach: Reach) -> tuple[Order, Job]:
-    given = _given(family, fields, ())
+    given = _given(family, fields)
     if not given["prompt"] and not given["multi_prompt"]:
         raise Refusal(1200, "prompt is required")
     order = _clip_order(family, fields, _checked_fields(family, given))
-    return order, Job(b"", {"seconds": _seconds(given), "aspect": given["aspect_ratio"] or DEFAULT_ASPECT})
+    return order, Job(b"", {"seconds": _seconds(given), "aspect_ratio": given["aspect_ratio"] or DEFAULT_ASPECT})
 
 
 def _check_extension(family: Family, fields: Mapping[str, Any], reach: Reach) -> tuple[Order, Job]:
@@ -186,11 +186,14 @@ def _check_generation(family: Family, fields: Mapping[str, Any], reach: Reach) -
     units = image_units(given["model_name"], given["n"], from_picture=bool(given["image"]))
     order = replace(_order(family, fields, n=given["n"]), list_units=units)
     source, note = _picture("image", given["image"], reach.fetch) if given["image"] else (b"", "")
-    options = {"aspect": given["aspect_ratio"] or DEFAULT_ASPECT, "resolution": given["resolution"] or RESOLUTIONS[0]}
+    options = {
+        "aspect_ratio": given["aspect_ratio"] or DEFAULT_ASPECT,
+        "resolution": given["resolution"] or RESOLUTIONS[0],
+    }
     return _with_note(order, note), Job(source, options)
 
 
-def _given(family: Family, fields: Mapping[str, Any], required: tuple[str, ...]) -> dict[str, Any]:
+def _given(family: Family, fields: Mapping[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the family's own fields of a body, None where they are absent; of the wire's types."""
     given = {name: fields.get(name) for name in FIELDS[family.name] if name not in SHARED_FIELDS}
     for name in required:

@@ -177,7 +177,7 @@ def test_a_clip_of_a_last_frame_alone(picture_text, picture_bytes):
 def test_a_clip_of_text():
     order, job = check(TextToVideoRequest(prompt="a cat", model_name="kling-v2-6", mode="pro", sound=True))
     assert (order.units, order.prompt, job.source) == (5.0, "a cat", b"")
-    assert job.options == {"seconds": 5, "aspect": "16:9"}
+    assert job.options == {"seconds": 5, "aspect_ratio": "16:9"}
     assert "silent" in order.note
 
 
@@ -192,7 +192,7 @@ def test_an_extension(tmp_path, mode, units):
 def test_generated_pictures(picture_text, picture_bytes):
     order, job = check(GenerateImageRequest(prompt="a cat", n=3, image=picture_text(), resolution="2k"))
     assert (order.n, order.slots, order.units, job.source) == (3, 3, 24.0, picture_bytes())
-    assert job.options == {"aspect": "16:9", "resolution": "2k"}
+    assert job.options == {"aspect_ratio": "16:9", "resolution": "2k"}
     assert check(GenerateImageRequest(prompt="a cat", model_name="kling-v2-1"))[0].units == 4.0
     assert check(GenerateImageRequest(prompt="a cat", model_name="kling-v1"))[0].units == 0.0
 
@@ -303,7 +303,7 @@ def test_a_watermark_makes_a_twin(tmp_path, photographs):
     ],
 )
 def test_generated_pictures_have_the_asked_shape(tmp_path, picture_bytes, aspect, resolution, size):
-    job = Job(picture_bytes(), {"aspect": aspect, "resolution": resolution})
+    job = Job(picture_bytes(), {"aspect_ratio": aspect, "resolution": resolution})
     made = make(tmp_path, "image-generation", job, n=2, prompt="a cat")
     shown = [Image.open(output.path) for output in made]
 
@@ -312,13 +312,13 @@ def test_generated_pictures_have_the_asked_shape(tmp_path, picture_bytes, aspect
 
 
 def test_prompts_differ(tmp_path):
-    job = Job(b"", {"aspect": "1:1", "resolution": "1k"})
+    job = Job(b"", {"aspect_ratio": "1:1", "resolution": "1k"})
     pictures = [make(tmp_path, "image-generation", job, prompt=prompt)[0].path.read_bytes() for prompt in "aba"]
     assert pictures[0] == pictures[2] != pictures[1]
 
 
 def test_nothing_is_made_that_nobody_wants(tmp_path, picture_bytes):
-    assert make(tmp_path, "image-generation", Job(b"", {"aspect": "1:1", "resolution": "1k"}), wanted=False) == []
+    assert make(tmp_path, "image-generation", Job(b"", {"aspect_ratio": "1:1", "resolution": "1k"}), wanted=False) == []
     assert make(tmp_path, "image-to-video", Job(picture_bytes(), {"seconds": 15}), wanted=False, mode="4k")
 
 
