@@ -54,11 +54,7 @@ _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 @dataclass(slots=True)
 class Call:
-    """
-    One request on a family's route.
-
-    :param subject: What is known of it so far.
-    """
+    """One request on a family's route."""
 
     request: Request
     dialect: Dialect

@@ -211,12 +211,7 @@ class EmulatorState:
         fault: Fault | None = None,
         note: str = "",
     ) -> None:
-        """
-        Write a create that made no task into the ledger.
-
-        :param code: What it was refused with; None where the answer had no code.
-        :param n: Outputs asked for; 0 where that is not known.
-        """
+        """Write a create that made no task into the ledger."""
         with self._lock:
             self._books.creates.append(
                 CreateRow(

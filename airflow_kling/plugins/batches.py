@@ -189,7 +189,6 @@ class Results:
         """
         Return where an output of a row is stored.
 
-        :param row: Its number in the file, from 0.
         :param at: The output's position in the row.
         :raises MediaFault: for one that there is not.
         """

@@ -284,11 +284,7 @@ def summary(sections: Sequence[Section]) -> dict[str, Any]:
 
 
 def page_of(sections: Iterable[Section], group: str | None, offset: int, limit: int) -> list[Item]:
-    """
-    Return a page of items.
-
-    :param group: Of these items alone; None for all.
-    """
+    """Return a page of items."""
     page: list[Item] = []
     for section in sections:
         if len(page) == limit:
@@ -474,11 +470,7 @@ class Run:
         return self._by.get(item.manifest.get("task_id"), item.instance)
 
     def source(self, item: Item, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-        """
-        Return what an item was made of: how it is called, where it is served, and its border in the result.
-
-        :param fields: The rendered fields of the task instance that submitted it.
-        """
+        """Return what an item was made of: how it is called, where it is served, and its border in the result."""
         image = fields.get("image")
         if (text := source_text(image)) is None:
             return None

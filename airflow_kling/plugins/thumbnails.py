@@ -65,7 +65,6 @@ def thumbnail(stream: BinaryIO, size: int, variant: str) -> bytes:
     Return a smaller picture, upright, without metadata.
 
     :param stream: A picture, seekable.
-    :param size: Its bytes.
     :param variant: ``small`` or ``large``.
     :raises MediaFault: for one that is damaged or too large.
     """
