@@ -69,22 +69,19 @@ def _of_connection(conn_id: str, packs: list[Any]) -> Iterator[Finding]:
     try:
         client = hook.client
     except InputFault as fault:
-        yield Finding(conn_id, "connection", State.FAIL, str(fault), "correct the connection")
-        return
+        text, advice = str(fault), "correct the connection"
     except AirflowException as error:
         by_hand = f"airflow connections add {conn_id} --conn-type kling --conn-password KEY"
-        advice = f"{by_hand}, or set AIRFLOW_CONN_{conn_id.upper()}"
-        yield Finding(conn_id, "connection", State.FAIL, redact(str(error)), advice)
-        return
+        text, advice = redact(str(error)), f"{by_hand}, or set AIRFLOW_CONN_{conn_id.upper()}"
     except Exception as error:  # what cannot be decrypted or decoded
-        text = f"cannot be read: {reason_of(error)}"
-        yield Finding(conn_id, "connection", State.FAIL, text, "write it anew")
+        text, advice = f"cannot be read: {reason_of(error)}", "write it anew"
+    else:
+        yield Finding(conn_id, "connection", State.OK, f"of type kling, gateway {client.account.gateway}")
+        examination = Examination(conn_id, client.account, client.send, time.time)
+        yield from examination.findings()
+        packs += examination.packs
         return
-    yield Finding(conn_id, "connection", State.OK, f"of type kling, gateway {client.account.gateway}")
-
-    examination = Examination(conn_id, client.account, client.send, time.time)
-    yield from examination.findings()
-    packs += examination.packs
+    yield Finding(conn_id, "connection", State.FAIL, text, advice)
 
 
 @contextmanager
