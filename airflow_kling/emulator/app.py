@@ -320,8 +320,8 @@ class EmulatorApp:
 
     async def _advance_clock(self, request: Request) -> Response:
         try:
-            seconds: Any = (await _json_object(request)).get("advance")
-            self.state.advance(seconds)
+            fields = await _json_object(request)
+            self.state.advance(_seconds(fields.get("advance")))
         except ValueError as error:
             return _bad_control(error)
         return await self._show_clock(request)
@@ -378,6 +378,12 @@ async def _json_object(request: Request) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError("the body must be a JSON object")
     return fields
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"advance={value!r}: must be a number of seconds, 0 or more")
+    return float(value)
 
 
 def _bad_control(error: ValueError) -> Response:

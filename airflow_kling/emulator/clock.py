@@ -31,9 +31,8 @@ class Clock:
         :param seconds: 0 or more; time never runs backwards.
         :raises ValueError: for anything else.
         """
-        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-        if not (is_number and math.isfinite(seconds) and seconds >= 0):
-            raise ValueError(f"advance={seconds!r}: must be a number of seconds, 0 or more")
+        if isinstance(seconds, bool) or not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"advance={seconds}: must be a number of seconds, 0 or more")
         self.advanced += seconds
 
     def reset(self) -> None:
