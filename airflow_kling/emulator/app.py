@@ -322,7 +322,7 @@ class EmulatorApp:
         try:
             fields = await _json_object(request)
             self.state.advance(_seconds(fields.get("advance")))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             return _bad_control(error)
         return await self._show_clock(request)
 
@@ -386,5 +386,5 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
-def _bad_control(error: ValueError) -> Response:
+def _bad_control(error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)

@@ -236,6 +236,16 @@ def test_a_clip_of_a_batch_plays(open_page, batch_run, keep):
     keep(page, "batch-clip")
 
 
+def test_a_clip_that_is_gone_says_so_on_a_hatched_stage(open_page, batch_run, keep):
+    page = open_page(tab(batch_run, "kling_batch"))
+    page.route("**/file", lambda route: route.fulfill(status=404, json={"reason": "the file is gone"}))
+    card(inside(page), "film #1").click()
+    stage = inside(page).locator("#detail .frame.missing")
+    expect(stage).to_have_text("No preview the file is gone")
+    assert "repeating-linear-gradient" in stage.evaluate("frame => getComputedStyle(frame).backgroundImage")
+    keep(page, "clip-gone")
+
+
 def test_a_batch_tells_how_far_it_is_and_what_hinders_it(open_page, site, folders, keep):
     progress = {"rows": 10_000, "done": 4_321, "failed": 12, "running": 9, "units": 8.0}
     counts = {"succeeded": 9_998, "failed": 2}

@@ -446,6 +446,7 @@ class TestControl:
         [
             ("clock", {}),
             ("clock", {"advance": -1}),
+            ("clock", {"advance": 10**400}),
             ("clock", {"advance": "1"}),
             ("clock", []),
             ("faults", {"fault": "x"}),
