@@ -383,10 +383,11 @@ class Polls:
         """Take from the heap who is due; where one is, a page may as well answer those who are almost."""
         if not self._due and (self.next_due() or now) > now:
             return
+        # In a pause nobody is asked early, and what is put off comes after now: else it would be taken again at once.
+        early = JITTER if lists and now >= self._pause else 0.0
         while (due := self.next_due()) is not None:
             waiter = self._heap[0][2]
-            slack = JITTER * waiter.wait.poll_interval if lists else 0.0
-            if due > now + slack:
+            if due > now + early * waiter.wait.poll_interval:
                 return
             heapq.heappop(self._heap)
             if now < self._pause and now < waiter.ends:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import ceil
+from random import Random
 
 import pytest
 
@@ -309,6 +310,30 @@ def test_refusals_for_too_many_requests_narrow_what_is_asked_at_a_time():
     assert world.polls._width == WIDTH
 
 
+@pytest.mark.parametrize(("seconds", "retry_after"), [(1e6, None), (10.5, 60.0)], ids=["pause", "wait"])
+def test_what_ends_soon_after_a_poll_that_is_put_off_keeps_nobody_busy(monkeypatch, seconds, retry_after):
+    """A pause, or a wait in one, ends within the time that a page is read early for: it is not put off to that time."""
+    world = World()
+    world.start("T0", seconds=seconds)
+    world.run(1.0)
+    world.start("T1")
+    world.fault = fault("rate", retry_after)
+    world.run()
+    world.fault = None
+    put, left = Polls._put, [100]
+
+    def counted(self, waiter, due):
+        left[0] -= 1
+        assert left[0], "the same waits are put off without an end"
+        put(self, waiter, due)
+
+    monkeypatch.setattr(Polls, "_put", counted)
+    world.run(9.1)
+    assert world.told == []
+    world.run(60.0)
+    assert {waiter.wait.task_id for waiter, _ in world.told} >= {"T1"}
+
+
 def test_pause_holds_when_the_one_who_met_it_is_given_up():
     world = World("T0", "T1", lists=False)
     for _ in range(9):
@@ -499,3 +524,32 @@ def test_many_who_go_before_one_who_stays_are_forgotten():
         world.polls.remove(world.waiters[task_id])
     assert len(world.polls._heap) < 100
     assert world.run(2.5) == {"single": 2}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_happens_time_passes_and_each_wait_is_told_its_end_once(monkeypatch, seed):
+    random, put, left = Random(seed), Polls._put, [0]
+
+    def counted(self, waiter, due):
+        left[0] -= 1
+        assert left[0] > 0, "the same waits are put off without an end"
+        put(self, waiter, due)
+
+    monkeypatch.setattr(Polls, "_put", counted)
+    world, ends = World(lists=random.random() < 0.8), Counter()
+    kinds = ("rate", "concurrency", "server", "connection")
+    for step in range(60):
+        left[0] = 100_000
+        if random.random() < 0.4:
+            some = [f"S{step}.{number}" for number in range(random.choice((1, 2, 30)))]
+            interval, seconds = random.choice((1.0, 10.0, 30.0)), random.uniform(1, 200)
+            world.start(*some, interval=interval, seconds=seconds, listed=random.random() < 0.8)
+        broken = fault(random.choice(kinds), random.choice((None, 3.0, 40.0)))
+        world.fault = broken if random.random() < 0.3 else None
+        world.list_fault = broken if random.random() < 0.2 else None
+        world.status |= dict.fromkeys(random.sample(list(world.waiters), len(world.waiters) // 9), "succeeded")
+        if step == 59:
+            world.fault = world.list_fault = None
+        world.run(1_000 if step == 59 else random.choice((0.5, 2.0, 9.5, 30.0)))
+        ends.update(waiter.wait.task_id for waiter, decision in world.told if decision.outcome is not Outcome.WAITING)
+    assert ends == Counter(world.waiters.keys())
