@@ -328,9 +328,9 @@ class Polls:
         self._list.fail(now)
         if fault.info.kind in _OF_CONNECTION:
             self._streak += 1
-        held = self._scan.held if self._scan is not None and self._scan.page == ask.page else []
-        if held:
-            self._scan = None
+        if self._scan is not None and self._scan.page == ask.page:
+            # Also where nobody is left who waited for the page: as long as it is under way nothing else is asked.
+            held, self._scan = self._scan.held, None
             self._ask_singly(held)
         if again:
             self._list.until = now + HICCUP

@@ -526,7 +526,22 @@ def test_many_who_go_before_one_who_stays_are_forgotten():
     assert world.run(2.5) == {"single": 2}
 
 
-@pytest.mark.parametrize("seed", range(30))
+def test_page_that_fails_after_all_who_waited_for_it_left_holds_nobody_up():
+    world = World(*ids(3))
+    world.run()
+    world.list_fault = fault("connection")
+    world.run(INTERVAL)  # the first failure is followed by another try of all
+    world.now = world.polls.next_due()
+    ask = world.polls.next(world.now, lists=True)
+    assert ask.page
+    world.start("newcomer", seconds=60.0)
+    for task_id in ids(3):
+        world.polls.remove(world.waiters[task_id])
+    world.polls.on_page_fault(ask, world.list_fault, world.now)
+    assert world.run(5.0)["single"] >= 1
+
+
+@pytest.mark.parametrize("seed", range(40))
 def test_whatever_happens_time_passes_and_each_wait_is_told_its_end_once(monkeypatch, seed):
     random, put, left = Random(seed), Polls._put, [0]
 
@@ -535,8 +550,18 @@ def test_whatever_happens_time_passes_and_each_wait_is_told_its_end_once(monkeyp
         assert left[0] > 0, "the same waits are put off without an end"
         put(self, waiter, due)
 
+    def leave():
+        for task_id in random.sample(list(world.waiters), len(world.waiters) // 2) if random.random() < 0.2 else ():
+            if world.waiters[task_id].target is not None:
+                world.polls.remove(world.waiters.pop(task_id))
+
+    def answer(ask, real=World.answer):
+        leave()  # while it is asked: its task instance was cleared, or woken by a callback
+        return real(world, ask)
+
     monkeypatch.setattr(Polls, "_put", counted)
     world, ends = World(lists=random.random() < 0.8), Counter()
+    world.answer = answer
     kinds = ("rate", "concurrency", "server", "connection")
     for step in range(60):
         left[0] = 100_000
