@@ -133,7 +133,11 @@ class Budget:
     def admit(self, picture: Picture) -> bool:
         """Return whether a picture may be begun, and set its price aside."""
         with self._lock:
-            return self._set_aside(picture, fits=picture.begun or self._fits(picture))
+            fits = picture.begun or self._fits(picture)
+            if not fits:
+                # Set aside before others cost more than was thought: held on to, it would be asked for without an end.
+                self._reserved.pop(picture.key, None)
+            return self._set_aside(picture, fits=fits)
 
     def admits_again(self, picture: Picture) -> bool:
         """Return whether another task may be made of a picture that was paid before, and set its price aside."""
@@ -278,7 +282,7 @@ class Batch:
 
     def polls(self, now: float) -> list[Picture]:
         """Return those to ask for, if it is time, and take note that it was done."""
-        if now < self.poll_at():
+        if self._last_poll <= now < self.poll_at():  # a clock that was set back holds nothing up
             return []
         self._last_poll = now
         return [picture for picture in self.running.values() if picture.poll_at <= now]

@@ -64,6 +64,9 @@ class Quota:
             self.limit = min(self.cap, held)
             self._probe_delay = max(MIN_PROBE, self._probe_delay / 2)
             self._probe_at = now + self._probe_delay
+        elif self._probe_at == math.inf:
+            # The last probe told nothing: another task had ended meanwhile, or it failed for another reason.
+            self._probe_at = now + self._probe_delay
 
     def busy(self, held: int, retry_after: float | None, now: float) -> None:
         """Take note of a task that was refused because all slots are taken."""

@@ -10,6 +10,8 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
+from airflow_kling.api.redact import reason_of
+
 #: Reading holds pictures in memory, asking for the list is done once at a time.
 READERS = 2
 
@@ -68,5 +70,8 @@ class Threads:
             answer = job()
         except Exception as error:  # not kept in a name here: its trace would keep itself, and a picture
             self.tell(partial(then, error))
+        except BaseException as error:
+            # Such as a CancelledError that a storage's own loop hands on: untold, the batch would wait without an end.
+            self.tell(partial(then, RuntimeError(reason_of(error))))
         else:
             self.tell(partial(then, answer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -1209,6 +1210,8 @@ class Gate:
             report(run, force=force)
 
         monkeypatch.setattr(batch_run.BatchRun, "_report", alive)
+        tell = Threads.tell
+        monkeypatch.setattr(Threads, "tell", lambda threads, answer: None if self.dead else tell(threads, answer))
 
     def around(self, function):
         def gated(*arguments):
@@ -1251,3 +1254,14 @@ def test_killed_at_any_place_a_picture_is_paid_once_and_none_is_lost(account, fo
     tasks = {task for row in results(tmp_path) for task in row.get("passes", [row["task_id"]])}
     assert accepted(emulator) == len(tasks)
     assert made["units"] == 8.0 * len(tasks)
+
+
+def test_whatever_a_thread_ends_with_is_told():
+    def cancelled():
+        raise asyncio.CancelledError  # as a storage's own loop hands it on
+
+    threads, told = Threads(), []
+    threads.start(Kind.STORE, cancelled, told.append)
+    threads.answer(30.0)
+    threads.close(wait=True)
+    assert [str(error) for error in told] == ["CancelledError:"]

@@ -151,6 +151,15 @@ def test_probes_become_rare_where_they_fail_and_frequent_where_they_do_not():
     assert quota.take(1, 6, now + 1.5 * MAX_PROBE)
 
 
+def test_a_probe_that_tells_nothing_is_followed_by_another():
+    quota = Quota(None, 100)
+    quota.busy(1, None, 0.0)
+    assert quota.take(1, 1, FIRST_PROBE)
+    quota.accepted(1, 1, FIRST_PROBE + 2)  # meanwhile the other task had ended
+    assert not quota.take(1, 1, FIRST_PROBE + 2)
+    assert quota.take(1, 1, 2 * FIRST_PROBE + 2)
+
+
 @pytest.mark.parametrize("note", ["busy", "too_fast"])
 def test_without_a_slot_of_its_own_it_waits_as_long_as_it_may(note):
     quota, now, tries = Quota(None, 100.0), 0.0, 0
@@ -194,6 +203,32 @@ def test_the_budget_counts_what_runs_and_begins_nothing_that_exceeds_it():
     assert "budget of 40" in state.stopped
     assert [each.key for each in state.dropped()] == ["c", "d"]
     assert state.dropped() == []
+
+
+def test_a_picture_that_waits_for_a_slot_is_not_begun_once_others_cost_more_than_was_thought():
+    state = batch(cap=1, budget=24)
+    for name in "abc":
+        state.add(picture(name))
+    (first,) = state.sends(0.0)
+    state.on_accepted(first, task(), "c", 0.0)
+    assert list(state.sends(0.0)) == []  # b's price is set aside, and no slot is free
+    assert state.budget.holds("b")
+    state.on_task(first, task(status=TaskStatus.SUCCEEDED), 1.0, single=False)
+    state.on_end(first, 17.0)
+    assert list(state.sends(1.0)) == []
+    assert [each.key for each in state.dropped()] == ["b", "c"]
+    assert not state.ready
+    assert state.budget.spent == 17.0
+
+
+def test_a_clock_that_was_set_back_holds_no_poll_up():
+    state = batch()
+    state.add(picture())
+    (sent,) = state.sends(10_000.0)
+    state.on_accepted(sent, task(), "c", 10_000.0)
+    assert state.polls(10_000.1) == []
+    assert state.polls(6_400.0) == [sent]
+    assert state.polls(6_400.1) == []
 
 
 def test_a_picture_that_cost_less_makes_room_and_one_that_may_exist_does_not():
