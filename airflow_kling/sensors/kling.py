@@ -105,9 +105,11 @@ class KlingTaskSensor(BaseSensorOperator):
 
         decision = self._poll()
         while decision.outcome is Outcome.WAITING and decision.fault is not None:
-            beyond = decision.delay - self.poke_interval
+            left = self._ends_at - time.monotonic()
             if not self.reschedule:
-                time.sleep(max(beyond, 0))
+                time.sleep(max(min(decision.delay - self.poke_interval, left), 0))
+                break
+            if left <= 0:
                 break
             # The next poke is another process, which would count the faults anew: they are counted to the end here.
             time.sleep(min(decision.delay, FAULT_PAUSE))
@@ -163,6 +165,11 @@ class KlingTaskSensor(BaseSensorOperator):
             raise AirflowSensorTimeout(end_text(end, self.timeout, retried=False))
         task = task_of(self, context, self._hook, end)
         return push(context, self.outlets, collect_made(self, context, self._hook, [task]))
+
+    @cached_property
+    def _ends_at(self) -> float:
+        # Airflow looks at the timeout between pokes, not in one.
+        return float(time.monotonic() + self.timeout)
 
     @cached_property
     def _hook(self) -> KlingHook:

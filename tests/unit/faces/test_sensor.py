@@ -177,3 +177,18 @@ def test_poking_sensor_heeds_retry_after(serve, connect, run, pokes):
     connect(serve(BUSY, "succeed"))
     run(sensor(poke_interval=10))
     assert sum(pokes) >= 99
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_no_poke_outlasts_the_timeout(serve, connect, context, sleeps, pokes, monkeypatch, mode):
+    clock = [0.0]
+
+    def sleep(seconds):
+        pokes.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    connect(serve(BUSY))
+    assert not sensor(mode=mode, timeout=30, poke_interval=10).poke(context).is_done
+    assert 20 <= sum(pokes) <= 35
