@@ -9,8 +9,9 @@ import socket
 import ssl
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import AsyncIterator, Callable, Container, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
@@ -173,7 +174,7 @@ class SyncClient:
                 proxies=self._proxies,
             ) as response:
                 body = io.BytesIO()
-                for chunk in response.iter_content(_READ_STEP):
+                for chunk in _pieces(response):
                     body.write(chunk)
                     if body.tell() > call.max_answer_bytes:
                         break
@@ -287,7 +288,8 @@ async def shared_session(conn_id: str, options: TransportOptions) -> AsyncIterat
         if key not in of_loop:
             of_loop[key] = _SharedSession(
                 aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=context),
+                    # Pollers bound themselves; to wait for a free connection would look like one that fails.
+                    connector=aiohttp.TCPConnector(ssl=context, limit=0),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     headers=HEADERS,
                     # Never: aiohttp would take an authorization from .netrc and put it over ours.
@@ -346,8 +348,16 @@ def _requests_never_sent(error: BaseException) -> bool:
     return False
 
 
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """Give the body as it comes: a whole step of a body that drips would take longer than the answer may."""
+    read = getattr(response.raw, "read1", None)  # urllib3 2.2
+    if read is None:
+        return response.iter_content(_READ_STEP)
+    return iter(partial(read, _READ_STEP, decode_content=True), b"")
+
+
 def _raise_no_answer(call: Call[Any], error: BaseException, *, never_sent: bool) -> NoReturn:
-    timed_out = isinstance(error, (requests.Timeout, TimeoutError))
+    timed_out = isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError))
     what = "no connection" if never_sent else "no answer in time" if timed_out else "connection lost"
     host = call.url.split("/", 3)[2]
     raise ApiFault(

@@ -567,3 +567,34 @@ def test_polls_of_a_worker_use_one_connection(serve, connect):
     for _ in range(10):
         hook.get_task("T1")
     assert (len(server.requests), server.connections) == (10, 1)
+
+
+def test_an_answer_that_drips_ends_with_its_time(serve, connect, monkeypatch):
+    connect(serve(b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n "))  # and nothing after it
+    monkeypatch.setattr(transports, "monotonic", iter((0.0, 1e6)).__next__)
+    with pytest.raises(ApiFault, match=r"no answer in time .* came too slowly"):
+        KlingHook().client.get_task("T1", resend=False)
+
+
+async def test_as_many_requests_at_a_time_as_two_families_send(connect, monkeypatch):
+    monkeypatch.setattr(transports, "CONNECT_TIMEOUT", 3.0)
+    waiting, all_there = [], asyncio.Event()
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        waiting.append(writer)
+        if len(waiting) == 200:
+            all_there.set()
+        await all_there.wait()
+        body = json.dumps({"code": 0, "data": {"task_id": "T1", "task_status": "processing"}}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, backlog=256) as server:
+        connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with KlingHook().async_client() as client:
+            tasks = await asyncio.gather(
+                *(client.get_task("T1", name, resend=False) for name in ("image-expansion", "image-to-video") * 100)
+            )
+    assert len(tasks) == 200
