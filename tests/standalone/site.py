@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import requests
@@ -16,7 +16,7 @@ from leak_search import keep_deleted
 
 from airflow_kling.demo.home import free_port, ui_environment
 
-LIMIT = 240
+LIMIT = 400
 
 
 class Site:
@@ -25,12 +25,17 @@ class Site:
     def __init__(self, home, environment):
         self.home, self.port = Path(home), free_port()
         self.environment = environment | ui_environment(self.port) | {"AIRFLOW_HOME": str(home)}
+        self.environment["AIRFLOW__API__WORKERS"] = "1"  # four are the default of 3.0, and minutes of a busy machine
+        # SQLite has one writer: on a busy machine the others wait longer than its 5 s.
+        self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{self.home / 'airflow.db'}?timeout=60"
         self.url = self.environment["AIRFLOW__API__BASE_URL"]
 
     def __enter__(self):
         migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
         subprocess.run(migrate, env=self.environment, check=True, capture_output=True, timeout=LIMIT)
         keep_deleted(self.home / "airflow.db")
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("pragma journal_mode=wal")  # and nobody waits for those who read
         self._log = (self.home / "standalone.log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "airflow", "standalone"],
