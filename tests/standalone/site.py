@@ -91,12 +91,6 @@ class Site:
     def ask(self, method, path, **fields):
         token = requests.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
         headers = {"Authorization": f"Bearer {token}"}
-
-        def served():
-            answer = requests.request(method, f"{self.url}/api/v2/{path}", headers=headers, timeout=30, **fields)
-            # SQLite has one writer: beside a busy scheduler it may be locked, and nothing was done.
-            return answer if answer.status_code < 500 else None
-
-        answer = self.wait(f"{method} {path}", served)
+        answer = requests.request(method, f"{self.url}/api/v2/{path}", headers=headers, timeout=30, **fields)
         answer.raise_for_status()
         return answer.json()
