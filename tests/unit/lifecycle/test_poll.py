@@ -88,6 +88,20 @@ class World:
         return Counter(decision.outcome for _, decision in self.told)
 
 
+@pytest.fixture
+def may_put(monkeypatch):
+    """How often waits may still be put in line: one that is taken again without an end fails its test."""
+    put, left = Polls._put, [100_000]
+
+    def counted(self, waiter, due):
+        left[0] -= 1
+        assert left[0] > 0, "the same waits are put off without an end"
+        put(self, waiter, due)
+
+    monkeypatch.setattr(Polls, "_put", counted)
+    return left
+
+
 def ids(count, first=0):
     return [f"T{number}" for number in range(first, first + count)]
 
@@ -311,7 +325,7 @@ def test_refusals_for_too_many_requests_narrow_what_is_asked_at_a_time():
 
 
 @pytest.mark.parametrize(("seconds", "retry_after"), [(1e6, None), (10.5, 60.0)], ids=["pause", "wait"])
-def test_what_ends_soon_after_a_poll_that_is_put_off_keeps_nobody_busy(monkeypatch, seconds, retry_after):
+def test_what_ends_soon_after_a_poll_that_is_put_off_keeps_nobody_busy(may_put, seconds, retry_after):
     """A pause, or a wait in one, ends within the time that a page is read early for: it is not put off to that time."""
     world = World()
     world.start("T0", seconds=seconds)
@@ -320,14 +334,7 @@ def test_what_ends_soon_after_a_poll_that_is_put_off_keeps_nobody_busy(monkeypat
     world.fault = fault("rate", retry_after)
     world.run()
     world.fault = None
-    put, left = Polls._put, [100]
-
-    def counted(self, waiter, due):
-        left[0] -= 1
-        assert left[0], "the same waits are put off without an end"
-        put(self, waiter, due)
-
-    monkeypatch.setattr(Polls, "_put", counted)
+    may_put[0] = 100
     world.run(9.1)
     assert world.told == []
     world.run(60.0)
@@ -542,13 +549,8 @@ def test_page_that_fails_after_all_who_waited_for_it_left_holds_nobody_up():
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_happens_time_passes_and_each_wait_is_told_its_end_once(monkeypatch, seed):
-    random, put, left = Random(seed), Polls._put, [0]
-
-    def counted(self, waiter, due):
-        left[0] -= 1
-        assert left[0] > 0, "the same waits are put off without an end"
-        put(self, waiter, due)
+def test_whatever_happens_time_passes_and_each_wait_is_told_its_end_once(may_put, seed):
+    random = Random(seed)
 
     def leave():
         for task_id in random.sample(list(world.waiters), len(world.waiters) // 2) if random.random() < 0.2 else ():
@@ -559,12 +561,11 @@ def test_whatever_happens_time_passes_and_each_wait_is_told_its_end_once(monkeyp
         leave()  # while it is asked: its task instance was cleared, or woken by a callback
         return real(world, ask)
 
-    monkeypatch.setattr(Polls, "_put", counted)
     world, ends = World(lists=random.random() < 0.8), Counter()
     world.answer = answer
     kinds = ("rate", "concurrency", "server", "connection")
     for step in range(60):
-        left[0] = 100_000
+        may_put[0] = 100_000
         if random.random() < 0.4:
             some = [f"S{step}.{number}" for number in range(random.choice((1, 2, 30)))]
             interval, seconds = random.choice((1.0, 10.0, 30.0)), random.uniform(1, 200)
