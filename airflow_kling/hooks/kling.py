@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -36,6 +37,16 @@ if TYPE_CHECKING:
 
 #: In Airflow 3.0 threads of a worker that ask for connections at once take each other's answers.
 _READING = threading.Lock()
+
+#: Under way, for an event loop alone keeps no task alive.
+_UNDER_WAY: set[asyncio.Task[tuple[Any, dict[str, Any]]]] = set()
+
+
+def _has_read(reading: asyncio.Task[tuple[Any, dict[str, Any]]]) -> None:
+    """Forget it; an error that nobody waited for is taken note of, or the loop would log it with all that it says."""
+    _UNDER_WAY.discard(reading)
+    if not reading.cancelled():
+        reading.exception()
 
 
 class KlingHook(HttpHook):
@@ -116,12 +127,23 @@ class KlingHook(HttpHook):
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[AsyncClient]:
         """Give the asynchronous transport, over the session that this event loop shares for the connection."""
-        connection = await get_async_connection(self.kling_conn_id, BaseHook)
-        extra = await get_async_extra_dejson(connection)
+        connection, extra = await self._aconnection()
         account = account_from_connection(connection, extra)
         options = options_from_extra(extra)
         async with shared_session(self.kling_conn_id, options) as session:
             yield AsyncClient(account, session, TokenSource(account.credentials), options)
+
+    async def _aconnection(self) -> tuple[Any, dict[str, Any]]:
+        """Read the connection, to its end even if given up: Airflow < 3.3 would take its answer for the next one."""
+
+        async def read() -> tuple[Any, dict[str, Any]]:
+            connection = await get_async_connection(self.kling_conn_id, BaseHook)
+            return connection, await get_async_extra_dejson(connection)
+
+        reading = asyncio.create_task(read())
+        _UNDER_WAY.add(reading)
+        reading.add_done_callback(_has_read)
+        return await asyncio.shield(reading)
 
     @cached_property
     def fetch(self) -> Fetch:

@@ -291,6 +291,27 @@ async def test_secrets_backend_that_hangs_delays_no_other_and_is_asked_again(kli
     await asyncio.gather(slow, return_exceptions=True)
 
 
+async def test_reading_that_is_given_up_goes_on_to_its_end(monkeypatch):
+    """For Airflow 3.0 to 3.2 take the answer of a question that was given up for the next one's."""
+    answer, read, said = asyncio.Event(), [], []
+
+    async def slow(conn_id, _):
+        await answer.wait()
+        read.append(conn_id)
+        raise RuntimeError("backend: sk-secret")
+
+    monkeypatch.setattr("airflow_kling.hooks.kling.get_async_connection", slow)
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: said.append(what))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), KlingHook().async_client():
+            pass
+    answer.set()
+    await until(lambda: read)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert (read, said) == (["kling_default"], [])
+
+
 async def test_connection_is_read_again_for_newcomers(kling, connect, naps):
     waits = [asyncio.create_task(event(trigger()))]
     await until(lambda: len(naps) >= 2)
