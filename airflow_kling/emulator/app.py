@@ -83,9 +83,13 @@ class EmulatorApp:
 
         await self._routes(scope, receive, send_marked)
 
+    def end_stalls(self) -> None:
+        """Hold no answer back any longer: a server that stops waits for it."""
+        self._delivery.closing.set()
+
     def close(self) -> None:
         """End stalled answers, stop making pictures and posting callbacks, and remove the pictures."""
-        self._delivery.closing.set()
+        self.end_stalls()
         self._caller.close()
         self.studio.close()
 

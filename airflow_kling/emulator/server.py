@@ -114,10 +114,12 @@ class EmulatorServer:
 
     def stop(self) -> None:
         """Close the socket and its connections, and remove the results."""
-        self.app.close()
+        self.app.end_stalls()
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(START_TIMEOUT)
+        # Last, for a create under way still asks for its picture.
+        self.app.close()
 
     def wait_for_pictures(self, timeout: float = 60.0) -> None:
         """

@@ -689,6 +689,24 @@ class TestServer:
             with pytest.raises(requests.ConnectionError):
                 stalled.result()
 
+    def test_stops_in_the_midst_of_a_create(self, monkeypatch):
+        with client_with(stall_seconds=60) as client, ThreadPoolExecutor(1) as pool:
+            begun, server = threading.Event(), client.server
+            start = server.app.studio.start
+
+            def late(*arguments):
+                begun.set()
+                until(lambda: server._server.should_exit)
+                start(*arguments)
+
+            monkeypatch.setattr(server.app.studio, "start", late)
+            client.state.add_fault({"fault": "stall-after-accepting"})
+            stalled = pool.submit(client.post)
+            assert begun.wait(10)
+            server.stop()
+            with pytest.raises(requests.ConnectionError):
+                stalled.result()
+
     def test_a_port_of_ones_choice_once(self):
         with EmulatorServer() as server:
             port = urlsplit(server.url).port
