@@ -8,7 +8,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+
+from packaging.version import Version
 
 from airflow_kling.emulator.settings import DEFAULT_ACCESS_KEY, DEFAULT_KEY, DEFAULT_SECRET_KEY
 
@@ -19,11 +22,13 @@ _MEDIA = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF|....ftyp|GIF8", re.DOTALL)
 _SQLITE = b"SQLite format 3\0"
 _STEP, _OVERLAP = 1 << 20, 1 << 12
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{400,}")
+#: Where Airflow keeps XComs: from 3.4 on for each try.
+_XCOM = "xcom" if Version(version("apache-airflow")).release < (3, 4) else "xcom_v2"
 #: Kept of what Airflow deletes or overwrites: triggers, events, earlier values of XComs and rendered fields.
 KEPT = {
     "trigger": ("insert", "kwargs"),
     "task_instance": ("update", "next_kwargs"),
-    "xcom": ("delete", "value"),
+    _XCOM: ("delete", "value"),
     "rendered_task_instance_fields": ("delete", "rendered_fields"),
 }
 
