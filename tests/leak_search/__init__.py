@@ -22,14 +22,15 @@ _MEDIA = re.compile(rb"\x89PNG|\xff\xd8\xff|RIFF|....ftyp|GIF8", re.DOTALL)
 _SQLITE = b"SQLite format 3\0"
 _STEP, _OVERLAP = 1 << 20, 1 << 12
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{400,}")
-#: Where Airflow keeps XComs: from 3.4 on for each try.
-_XCOM = "xcom" if Version(version("apache-airflow")).release < (3, 4) else "xcom_v2"
+_BEFORE_3_4 = Version(version("apache-airflow")).release < (3, 4)
+#: Where Airflow keeps XComs and rendered fields: from 3.4 on for each try.
+_XCOM, _RENDERED = ("xcom", "rendered_task_instance_fields") if _BEFORE_3_4 else ("xcom_v2", "rtif_v2")
 #: Kept of what Airflow deletes or overwrites: triggers, events, earlier values of XComs and rendered fields.
 KEPT = {
     "trigger": ("insert", "kwargs"),
     "task_instance": ("update", "next_kwargs"),
     _XCOM: ("delete", "value"),
-    "rendered_task_instance_fields": ("delete", "rendered_fields"),
+    _RENDERED: ("delete", "rendered_fields"),
 }
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 # The package of these suites: test modules are imported one by one, and know no siblings.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from leak_search import KEYS, SIGNATURE, Leak, keep_deleted, mark_signatures, search
+from leak_search import KEPT, KEYS, SIGNATURE, Leak, keep_deleted, mark_signatures, search
 
 LINK = f"http://127.0.0.1:1/_emulator/results/T1/0.png?Expires=1795&Signature={SIGNATURE}0123456789abcdef0123"
 PLAIN_LINK = "http://127.0.0.1:1/_emulator/results/T1/0.png?Expires=1795&Signature=0123456789abcdef0123456789abcdef"
@@ -69,24 +69,20 @@ def test_what_was_planted_is_found(tmp_path, secret, kinds):
 def test_what_a_run_deletes_is_searched_too(tmp_path):
     path = tmp_path / "airflow.db"
     with sqlite3.connect(path) as database:
-        for table, column in (
-            ("trigger", "kwargs"),
-            ("task_instance", "next_kwargs"),
-            ("xcom", "value"),
-            ("rendered_task_instance_fields", "rendered_fields"),
-        ):
+        for table, (_, column) in KEPT.items():
             database.execute(f'CREATE TABLE "{table}" ({column})')
     keep_deleted(path)
+    xcoms = next(table for table in KEPT if "xcom" in table)
     with database:
         database.execute("INSERT INTO trigger VALUES (?)", (KEYS[0],))
         database.execute("DELETE FROM trigger")
         database.execute("INSERT INTO task_instance VALUES (NULL)")
         database.execute("UPDATE task_instance SET next_kwargs = ?", (LINK,))
         database.execute("UPDATE task_instance SET next_kwargs = NULL")
-        database.execute("INSERT INTO xcom VALUES (?)", (LINK,))
-        database.execute("DELETE FROM xcom")
+        database.execute(f"INSERT INTO {xcoms} VALUES (?)", (LINK,))
+        database.execute(f"DELETE FROM {xcoms}")
     database.close()
-    names = ("task_instance.next_kwargs", "trigger.kwargs", "xcom.value")
+    names = ("task_instance.next_kwargs", "trigger.kwargs", f"{xcoms}.value")
     kinds = ("a signed link", "a key", "a signed link")
     assert search([path]) == [Leak(f"airflow.db: {name}", kind) for name, kind in zip(names, kinds, strict=True)]
 
