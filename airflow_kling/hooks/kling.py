@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: In Airflow 3.0 threads of a worker that ask for connections at once take each other's answers.
 _READING = threading.Lock()
 
-#: Under way, for an event loop alone keeps no task alive.
+#: Readings under way, for an event loop alone keeps no task alive.
 _UNDER_WAY: set[asyncio.Task[tuple[Any, dict[str, Any]]]] = set()
 
 
@@ -134,7 +134,7 @@ class KlingHook(HttpHook):
             yield AsyncClient(account, session, TokenSource(account.credentials), options)
 
     async def _aconnection(self) -> tuple[Any, dict[str, Any]]:
-        """Read the connection, to its end even if given up: Airflow < 3.3 would take its answer for the next one."""
+        """Read the connection, to its end even if given up: Airflow 3.0 and 3.1 take its answer for the next one."""
 
         async def read() -> tuple[Any, dict[str, Any]]:
             connection = await get_async_connection(self.kling_conn_id, BaseHook)

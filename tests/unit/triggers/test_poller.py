@@ -292,7 +292,7 @@ async def test_secrets_backend_that_hangs_delays_no_other_and_is_asked_again(kli
 
 
 async def test_reading_that_is_given_up_goes_on_to_its_end(monkeypatch):
-    """For Airflow 3.0 to 3.2 take the answer of a question that was given up for the next one's."""
+    """For Airflow 3.0 and 3.1 take the answer of a question that was given up for the next one's."""
     answer, read, said = asyncio.Event(), [], []
 
     async def slow(conn_id, _):
